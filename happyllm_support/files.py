@@ -1,0 +1,125 @@
+"""Reading text strictly and writing files whole.
+
+Everything that the package writes appears under its final name complete, or not at all; everything that it reads as
+text is valid UTF-8, or is refused with the file and the byte at fault.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+import tempfile
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+TEXT_SUFFIXES = (".txt", ".md", ".jsonl")
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Generator[Path]:
+    """Yield a temporary path beside `path`; it becomes `path` when the block ends well and is deleted when it does not.
+
+    Args:
+        path: the final name. Missing parent folders are created.
+
+    Raises:
+        OSError: the system's error (a full disk, no permission), with one line that names `path`.
+    """
+    final = Path(path)
+    temporary: Path | None = None
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{final.name}.", suffix=".tmp", dir=final.parent)
+        os.close(handle)
+        temporary = Path(name)
+        temporary.chmod(0o666 & ~_umask())
+        yield temporary
+        _flush_to_disk(temporary)
+        os.replace(temporary, final)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(temporary), str(final), str(final.parent)):
+            raise  # about some other file, or already explained
+        reason = error.strerror or str(error)
+        advice = "nothing was left behind, free space or choose another path"
+        raise OSError(f"cannot write {final}: {reason}; {advice}") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write `text` as UTF-8 to `path`, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(text.encode("utf-8"))
+
+
+def atomic_write_json(path: str | os.PathLike[str], value: Any, *, indent: int | None = 1) -> None:
+    """Write `value` as JSON (UTF-8, a newline at the end) to `path`, whole or not at all."""
+    atomic_write_text(path, json.dumps(value, ensure_ascii=False, indent=indent) + "\n")
+
+
+def read_text_blocks(path: str | os.PathLike[str], block_bytes: int = 1 << 20) -> Iterator[str]:
+    """Yield the text of a file in blocks, decoded strictly as UTF-8 and otherwise unchanged (no newline translation).
+
+    Args:
+        path: the file.
+        block_bytes: bytes read at a time; a code point on the border goes whole into the next block.
+
+    Raises:
+        ValueError: the file is not UTF-8; the line names the file and the offset of the first invalid byte.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="strict")
+    start = 0  # offset in the file of the block's first byte
+    with open(path, "rb") as file:
+        while True:
+            block = file.read(block_bytes)
+            pending = len(decoder.getstate()[0])
+            try:
+                text = decoder.decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                offset, byte = start - pending + error.start, error.object[error.start]
+                raise ValueError(
+                    f"{path} is not UTF-8: byte 0x{byte:02x} at offset {offset:,}; convert it first, for example with "
+                    "`iconv -f <its encoding> -t utf-8`"
+                ) from None
+            start += len(block)
+            if text:
+                yield text
+            if not block:
+                return
+
+
+def iter_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Expand files and folders into a sorted list of text files (`.txt`, `.md`, `.jsonl` inside folders, recursively).
+
+    Raises:
+        ValueError: a path that does not exist, a folder without text files, or no path at all.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix in TEXT_SUFFIXES)
+            if not inside:
+                raise ValueError(f"no text files in folder {path}; expected one of {', '.join(TEXT_SUFFIXES)}")
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise ValueError(f"no such file or folder: {path}")
+    if not found:
+        raise ValueError("no input files were given; name at least one file or folder")
+    return found
+
+
+def _flush_to_disk(path: Path) -> None:
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

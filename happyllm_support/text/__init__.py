@@ -1,0 +1,1 @@
+"""Part I, text: from bytes to token shards."""

@@ -1,0 +1,76 @@
+import errno
+import json
+import os
+
+import pytest
+
+from happyllm_support import files
+
+
+def test_atomic_path_replaces_only_on_success(tmp_path):
+    target = tmp_path / "deep" / "out.txt"
+    with files.atomic_path(target) as temporary:
+        temporary.write_text("new")
+        assert not target.exists()
+    assert target.read_text() == "new"
+    with pytest.raises(KeyboardInterrupt), files.atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert target.read_text() == "new"
+    assert os.listdir(target.parent) == ["out.txt"]
+
+
+def test_full_disk_is_one_line_that_names_the_file(tmp_path):
+    target = tmp_path / "out.bin"
+    with pytest.raises(OSError, match=r"cannot write .*out\.bin: No space left on device; nothing was left") as caught:
+        with files.atomic_path(target):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert "\n" not in str(caught.value)
+    assert os.listdir(tmp_path) == []
+
+
+def test_error_about_another_file_passes_unchanged(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"missing\.txt"), files.atomic_path(tmp_path / "out"):
+        open(tmp_path / "missing.txt").close()
+
+
+def test_parent_that_is_a_file_is_named(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OSError, match=r"cannot write .*file/out"), files.atomic_path(tmp_path / "file" / "out"):
+        pass
+
+
+def test_json_round_trip_keeps_non_ascii(tmp_path):
+    files.atomic_write_json(tmp_path / "a.json", {"字": [1, 2]})
+    raw = (tmp_path / "a.json").read_text("utf-8")
+    assert json.loads(raw) == {"字": [1, 2]} and "字" in raw and raw.endswith("\n")
+
+
+@pytest.mark.parametrize("block_bytes", [1, 2, 3, 5, 1 << 20])
+def test_blocks_never_split_a_code_point(tmp_path, block_bytes):
+    text = "a语\r\né😀\n" * 7
+    (tmp_path / "t.txt").write_bytes(text.encode())
+    assert "".join(files.read_text_blocks(tmp_path / "t.txt", block_bytes)) == text
+
+
+@pytest.mark.parametrize("block_bytes", [1, 2, 3, 4, 100])
+@pytest.mark.parametrize(
+    ("content", "offset"), [(b"abc\xffdef", 3), ("语".encode() + b"\xe8\xaf", 3), (b"ab\xe8\xaf!!", 2)]
+)
+def test_invalid_utf8_names_file_and_offset(tmp_path, block_bytes, content, offset):
+    (tmp_path / "bad.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"bad\.txt is not UTF-8: byte 0x.. at offset {offset};"):
+        list(files.read_text_blocks(tmp_path / "bad.txt", block_bytes))
+
+
+def test_iter_files(tmp_path):
+    for name in ("b.txt", "a.md", "c.png", "sub/d.jsonl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    names = [p.name for p in files.iter_files([tmp_path])]
+    assert names == ["a.md", "b.txt", "d.jsonl"]
+    assert files.iter_files([tmp_path / "c.png"]) == [tmp_path / "c.png"]
+    (tmp_path / "empty").mkdir()
+    for bad, message in [([], "no input files"), ([tmp_path / "no"], "no such file"), ([tmp_path / "empty"], "no text")]:
+        with pytest.raises(ValueError, match=message):
+            files.iter_files(bad)
