@@ -22,9 +22,9 @@ def test_atomic_path_replaces_only_on_success(tmp_path):
 
 def test_full_disk_is_one_line_that_names_the_file(tmp_path):
     target = tmp_path / "out.bin"
-    with pytest.raises(OSError, match=r"cannot write .*out\.bin: No space left on device; nothing was left") as caught:
-        with files.atomic_path(target):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    message = r"cannot write .*out\.bin: No space left on device; nothing was left"
+    with pytest.raises(OSError, match=message) as caught, files.atomic_path(target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert "\n" not in str(caught.value)
     assert os.listdir(tmp_path) == []
 
@@ -71,6 +71,7 @@ def test_iter_files(tmp_path):
     assert names == ["a.md", "b.txt", "d.jsonl"]
     assert files.iter_files([tmp_path / "c.png"]) == [tmp_path / "c.png"]
     (tmp_path / "empty").mkdir()
-    for bad, message in [([], "no input files"), ([tmp_path / "no"], "no such file"), ([tmp_path / "empty"], "no text")]:
+    cases = {"no input files": [], "no such file": [tmp_path / "no"], "no text": [tmp_path / "empty"]}
+    for message, bad in cases.items():
         with pytest.raises(ValueError, match=message):
             files.iter_files(bad)

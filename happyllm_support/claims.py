@@ -1,0 +1,121 @@
+"""Three functions that keep the prose of a chapter true.
+
+`claim` asserts a number that the text states, `measured` prints one that depends on the machine, `show` displays the
+source of the finished code. When the notebooks are re-executed in CI all printed text is compared with the committed
+output, except what follows the word "measured" on a line: there a band is the test, or there is none.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import math
+import textwrap
+from typing import Any, SupportsFloat
+
+
+class ClaimError(AssertionError):
+    """A number that the text states is not what the code computes."""
+
+
+def claim(name: str, value: SupportsFloat, low: float, high: float | None = None, unit: str = "") -> None:
+    """Assert `low <= value <= high` and print the band with the measured value beside it.
+
+    Args:
+        name: what the number is, as the text calls it.
+        value: the number: a Python or NumPy scalar, or a tensor with one element.
+        low: smallest value for which the text is right; without `high`, the only one.
+        high: largest value for which the text is right.
+        unit: unit of all three, for example "nats per story".
+
+    Raises:
+        ClaimError: the value lies outside the band, or is not a number.
+        ValueError: the band is empty.
+    """
+    number, unit = float(value), f" {unit}" if unit else ""
+    exact = high is None or high == low
+    top = low if high is None else high
+    if not low <= top:
+        raise ValueError(f"claim {name!r}: the band from {low} to {top} is empty")
+    allowed = f"{_format(low)}{unit}" if exact else f"between {_format(low)} and {_format(top)}{unit}"
+    if not low <= number <= top:
+        raise ClaimError(f"claim does not hold: {name} should be {allowed}, measured {number:.6g}{unit}")
+    print(f"✓ {name}: {allowed}" if exact else f"✓ {name}: {allowed}, measured {_format(number)}{unit}")
+
+
+def measured(name: str, value: SupportsFloat | str, unit: str = "") -> None:
+    """Print a value that differs from machine to machine, without asserting anything about it.
+
+    Args:
+        name: what was measured.
+        value: the number, or text that depends on the machine (for example what live-trained weights wrote).
+        unit: its unit, for example "s", "MB" or "times".
+    """
+    text = value if isinstance(value, str) else _format(float(value))
+    print(f"{name}: measured {text}{' ' + unit if unit else ''}")
+
+
+class Listing:
+    """Source code that displays itself: highlighted where Markdown is rendered, plain elsewhere."""
+
+    def __init__(self, source: str, origin: str) -> None:
+        self.source = source
+        self.origin = origin
+
+    def __repr__(self) -> str:
+        return self.source
+
+    def _repr_markdown_(self) -> str:
+        return f"```python\n# {self.origin}\n{self.source}\n```"
+
+
+def show(*objects: Any, doc: bool = True) -> None:
+    """Display the source of functions, classes, methods or modules, as it stands in the installed package.
+
+    Args:
+        objects: what to show, in this order.
+        doc: keep the docstrings; without them a listing shows the working lines only.
+
+    Raises:
+        ValueError: something that has no Python source (a built-in, a number).
+    """
+    from IPython.display import display  # of the notebook: the package itself does without IPython
+
+    for thing in objects:
+        thing = getattr(thing, "fget", thing)  # a property shows its getter
+        try:
+            source = textwrap.dedent(inspect.getsource(thing)).rstrip()
+        except (TypeError, OSError):
+            allowed = "a function, class, method or module written in Python"
+            raise ValueError(f"show: {thing!r} has no Python source; pass {allowed}") from None
+        module = inspect.getmodule(thing)
+        origin = module.__name__ if module else "unknown module"
+        display(Listing(source if doc else _without_docstrings(source), origin))
+
+
+def _without_docstrings(source: str) -> str:
+    """Remove the lines of every docstring, comments and layout untouched."""
+    dropped: set[int] = set()
+    lines = source.splitlines()
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if ast.get_docstring(node) is None or len(node.body) == 1:
+            continue
+        start, end = node.body[0].lineno, node.body[0].end_lineno or node.body[0].lineno
+        while not lines[end].strip():  # the blank lines below it go too
+            end += 1
+        dropped.update(range(start, end + 1))
+    return "\n".join(line for number, line in enumerate(lines, 1) if number not in dropped)
+
+
+def _format(number: float) -> str:
+    """Four significant digits, thousands separated, no exponent between 0.001 and a billion."""
+    if number == 0 or not math.isfinite(number):
+        return f"{number:g}"
+    if number == int(number) and abs(number) < 1e12:
+        return f"{int(number):,}"
+    if not 1e-3 <= abs(number) < 1e9:
+        return f"{number:.3e}"
+    decimals = max(0, 3 - math.floor(math.log10(abs(number))))
+    return f"{number:,.{decimals}f}"

@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+
+from happyllm_support import claims
+from happyllm_support.claims import ClaimError, Listing, claim, measured, show
+
+
+def sample(x):
+    """Say what it does.
+
+    In two paragraphs.
+    """
+    # a comment that stays
+    return x + 1
+
+
+class Sample:
+    """A class."""
+
+    @property
+    def half(self):
+        """Half of one."""
+        return 0.5
+
+
+def test_claim_prints_band_and_value(capsys):
+    claim("entropy", np.float32(19.651), 19.5, 19.8, "nats")
+    assert capsys.readouterr().out == "✓ entropy: between 19.50 and 19.80 nats, measured 19.65 nats\n"
+
+
+def test_exact_claim_prints_no_measured_part(capsys):
+    claim("vocabulary", 50257, 50257)
+    assert capsys.readouterr().out == "✓ vocabulary: 50,257\n"
+
+
+@pytest.mark.parametrize("value", [0.9, 2.1, float("nan"), float("inf"), -1.5])
+def test_value_outside_the_band_fails(value, capsys):
+    with pytest.raises(ClaimError, match="claim does not hold: x should be between 1 and 2"):
+        claim("x", value, 1, 2)
+    assert capsys.readouterr().out == ""
+
+
+def test_exact_claim_fails_on_another_value():
+    with pytest.raises(ClaimError, match="x should be 3, measured 4"):
+        claim("x", 4, 3)
+
+
+@pytest.mark.parametrize("band", [(2, 1), (float("nan"), 1)])
+def test_empty_band_is_refused(band):
+    with pytest.raises(ValueError, match="is empty"):
+        claim("x", 1.5, *band)
+
+
+def test_measured_keeps_the_word_that_nbval_cuts_at(capsys):
+    measured("training", 12.3456, "s")
+    measured("sample", "Once upon a time")
+    assert capsys.readouterr().out == "training: measured 12.35 s\nsample: measured Once upon a time\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0"), (3, "3"), (1234567, "1,234,567"), (0.012345, "0.01235"), (1234.567, "1,235"), (1e-9, "1.000e-09")],
+)
+def test_numbers_have_four_digits(number, text):
+    assert claims._format(number) == text
+
+
+def shown(monkeypatch, *objects, **options) -> list[Listing]:
+    seen = []
+    monkeypatch.setattr("IPython.display.display", seen.append)
+    show(*objects, **options)
+    return seen
+
+
+def test_show_is_the_source_itself(monkeypatch):
+    (listing,) = shown(monkeypatch, sample)
+    assert listing.source.startswith("def sample(x):") and "Say what it does" in listing.source
+    assert listing._repr_markdown_() == f"```python\n# {__name__}\n{listing.source}\n```"
+
+
+def test_show_without_docstrings_keeps_comments_and_still_compiles(monkeypatch):
+    function, cls, prop = shown(monkeypatch, sample, Sample, Sample.half, doc=False)
+    assert function.source == "def sample(x):\n    # a comment that stays\n    return x + 1"
+    assert "A class" not in cls.source and "Half of one" not in cls.source
+    assert prop.source == "@property\ndef half(self):\n    return 0.5"
+    compile(cls.source, "cls", "exec")
+
+
+def test_show_refuses_what_has_no_source():
+    with pytest.raises(ValueError, match="show: 3 has no Python source"):
+        show(3)
