@@ -79,7 +79,7 @@ def show(*objects: Any, doc: bool = True) -> None:
     Raises:
         ValueError: something that has no Python source (a built-in, a number).
     """
-    from IPython.display import display  # of the notebook: the package itself does without IPython
+    import IPython.display as notebook  # here, because the rest of the package does without IPython
 
     for thing in objects:
         thing = getattr(thing, "fget", thing)  # a property shows its getter
@@ -90,7 +90,7 @@ def show(*objects: Any, doc: bool = True) -> None:
             raise ValueError(f"show: {thing!r} has no Python source; pass {allowed}") from None
         module = inspect.getmodule(thing)
         origin = module.__name__ if module else "unknown module"
-        display(Listing(source if doc else _without_docstrings(source), origin))
+        notebook.display(Listing(source if doc else _without_docstrings(source), origin))
 
 
 def _without_docstrings(source: str) -> str:

@@ -1,0 +1,82 @@
+# `make` alone explains the targets. Everything runs in .venv, made from tested pins on first use;
+# ENV=active uses the Python that is active instead (conda, uv, a container).
+
+PYTHON ?= python3
+TORCH ?= cpu
+CHAPTER ?=
+ROWS ?=
+ENV ?= .venv
+WORKERS ?= 2
+
+ifeq ($(ENV),active)
+PY := python
+SETUP := @true
+else
+PY := .venv/bin/python
+SETUP := @$(PYTHON) tools/setup.py --torch $(TORCH)
+endif
+
+NBVAL := --nbval --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 300
+
+.DEFAULT_GOAL := help
+.PHONY: help setup book execute sync experiments models test lint labs bench lab clean
+
+help:
+	@echo "Happy-LLM from Scratch"
+	@echo
+	@echo "  make book                    render the book; prints where to open it (sets everything up first)"
+	@echo "  make test                    prove everything: lint, types, unit tests, every chapter, the browser"
+	@echo
+	@echo "  make setup [TORCH=cpu]       make .venv from the tested pins; TORCH=cpu|cuda|installed, PYTHON=python3.12"
+	@echo "  make lab                     open JupyterLab on the chapters"
+	@echo "  make execute [CHAPTER=01]    run chapters from the top and store their outputs; stops at a failing cell"
+	@echo "  make sync                    take edited chapter text over into the notebooks, outputs kept"
+	@echo "  make experiments [CHAPTER=]  run the long experiments and record them in chapters/results"
+	@echo "  make models                  retrain the reference models and check them"
+	@echo "  make lint                    ruff, pyright and the chapters' pairs"
+	@echo "  make bench [ROWS=bpe]        time ours against the peers, write benchmarks/results.json"
+	@echo "  make clean                   remove build/ and caches (.venv stays)"
+	@echo
+	@echo "  SCALE=gpu make execute       the same chapters at GPU size, into build/gpu"
+	@echo "  ENV=active make ...          use the active Python instead of .venv (conda, uv)"
+
+setup:
+	$(SETUP)
+
+book: setup
+	@$(PY) tools/nb.py run --missing
+	@$(PY) tools/book.py
+
+execute: setup
+	@$(PY) tools/nb.py run $(CHAPTER)
+
+sync: setup
+	@$(PY) tools/nb.py sync $(CHAPTER)
+
+experiments: setup
+	@$(PY) tools/experiments.py $(CHAPTER)
+
+models: setup
+	@$(PY) tools/models.py
+
+test: lint
+	@echo "== unit tests, and the book in a browser"
+	@$(PY) -m pytest -n $(WORKERS) --dist loadfile tests
+	@echo "== every chapter, compared with its stored outputs"
+	@$(PY) -m pytest $(NBVAL) -n $(WORKERS) --dist loadfile chapters
+
+lint: setup
+	@echo "== ruff, pyright, chapter pairs"
+	@$(PY) -m ruff check .
+	@$(PY) -m pyright
+	@$(PY) tools/nb.py check
+
+lab: setup
+	@$(PY) -m jupyter lab --ServerApp.ip=127.0.0.1 chapters
+
+bench: setup
+	@$(PY) -m benchmarks $(ROWS)
+
+clean:
+	rm -rf build .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,105 @@
+"""Imports go down only, nothing happens at import, and the repository stays small and clean."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "happyllm_support"
+BASE = {"files", "claims", "device"}  # modules at the top of the package that every part may use
+# part -> the parts that it may import; itself and BASE always.
+ALLOWED = {
+    "text": set(),
+    "model": set(),
+    "inference": {"model", "text"},
+    "training": {"model", "text"},
+    "adaptation": {"text", "model", "training", "inference"},
+    "serving": {"text", "model", "training", "inference", "adaptation"},
+    "grading": set(),
+}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+TRACKED = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True).stdout.split("\0")[:-1]
+
+
+def imported_modules(path):
+    """Full names of what a module imports anywhere in it, relative imports resolved."""
+    package = ".".join(path.relative_to(ROOT).with_suffix("").parts[:-1])
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
+            module = ".".join(filter(None, [base, node.module]))
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_go_down_only(path):
+    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if part not in ALLOWED:
+        assert part in BASE | {"__init__", "__main__", "cli", "commands"}, f"{part} has no place in ALLOWED"
+        allowed = set(BASE) | (set(ALLOWED) | {"cli", "commands"} if part not in BASE else set())
+    else:
+        allowed = ALLOWED[part] | {part} | BASE
+    used = {m.split(".")[1] for m in imported_modules(path) if m.startswith("happyllm_support.")}
+    assert used - allowed - {"__version__"} == set(), f"{path.name} imports {used - allowed}, allowed are {allowed}"
+
+
+def test_the_import_check_sees_an_upward_import(tmp_path):
+    """The check above would be blind without this: each way of writing an import is resolved."""
+    module = ROOT / "happyllm_support" / "text" / "probe.py"
+    for line in ("from ..training import loop", "import happyllm_support.training.loop", "from .. import training"):
+        tree = tmp_path / "happyllm_support" / "text"
+        tree.mkdir(parents=True, exist_ok=True)
+        probe = tree / module.name
+        probe.write_text(line)
+        names = []
+        original = globals()["ROOT"]
+        try:
+            globals()["ROOT"] = tmp_path
+            names = list(imported_modules(probe))
+        finally:
+            globals()["ROOT"] = original
+        assert any(n.split(".")[1:2] == ["training"] for n in names), (line, names)
+
+
+def test_importing_the_package_and_its_text_part_does_no_work():
+    light = [m for m in MODULES if m.parent.name == "text" and m.stem != "batches"]
+    names = ["happyllm_support", *(f"happyllm_support.text.{m.stem}" for m in light if m.stem != "__init__")]
+    code = f"import threading, sys\nfor name in {names}: __import__(name)\n"
+    code += "assert threading.active_count() == 1, threading.enumerate()\nassert 'torch' not in sys.modules\n"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if "commands" not in p.parts and p.stem not in ("cli", "claims")],
+                         ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_the_library_does_not_print_and_keeps_no_pickle(path):
+    tree = ast.parse(path.read_text("utf-8"))
+    calls = {n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+    assert "print" not in calls
+    assert not {"pickle", "dill", "cloudpickle", "joblib"} & set(imported_modules(path))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_files_stay_readable(path):
+    assert len(path.read_text("utf-8").splitlines()) <= 360
+
+
+def test_no_machine_path_and_no_large_file_is_committed():
+    assert len(TRACKED) > 20
+    root_paths = re.compile(r"(?<![\w.])/(?:root|work)/")  # of whoever wrote it
+    for name in TRACKED:
+        path = ROOT / name
+        if not path.is_file():
+            continue
+        assert path.stat().st_size < (16_000_000 if name.startswith("models/") else 1_500_000), name
+        if path.suffix in {".py", ".md", ".ipynb", ".yml", ".toml", ".json", ".css", ".txt", ""}:
+            text = path.read_text("utf-8")
+            found = root_paths.search(text) if name != "tests/test_architecture.py" else None
+            assert found is None, f"{name} holds a machine path near {text[found.start() - 40:found.end() + 40]!r}"
