@@ -1,0 +1,60 @@
+"""What the commands share: tables, sizes, progress bars and standard input."""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+from collections.abc import Sequence
+
+
+def format_table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
+    """Lay out rows in aligned columns, two spaces apart; the columns named in `right` are aligned to the right.
+
+    >>> print(format_table([("a", "1"), ("bcd", "20")], right=[1]))
+    a     1
+    bcd  20
+    """
+    widths = [max(map(display_width, column)) for column in zip(*rows, strict=True)]
+    lines: list[str] = []
+    for row in rows:
+        cells: list[str] = []
+        for column, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            padding = " " * (width - display_width(cell))
+            cells.append(padding + cell if column in right else cell + padding)
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def display_width(text: str) -> int:
+    """Columns that a terminal uses for `text`: two for a Chinese character, none for a combining mark."""
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)
+
+
+def format_bytes(size: int | None) -> str:
+    """A size with a unit: `512 B`, `1.3 MB`, `2.0 GB` (powers of ten, as disks and downloads are sold)."""
+    if size is None:
+        return "unknown"
+    if size < 1000:
+        return f"{size} B"
+    units = ["TB", "GB", "MB", "kB"]
+    value = size / 1000
+    while value >= 999.95 and len(units) > 1:
+        value /= 1000
+        units.pop()
+    return f"{value:.1f} {units[-1]}"
+
+
+def visible(text: str) -> str:
+    """Text on one line, control characters and newlines shown as escapes."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def one_line(text: str) -> str:
+    """The words of `text` on one line."""
+    return " ".join(text.split())
+
+
+def say(text: str) -> None:
+    """Print a remark for the person at the terminal (stderr), so that stdout holds results only."""
+    print(text, file=sys.stderr)
