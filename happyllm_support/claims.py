@@ -1,8 +1,9 @@
-"""Three functions that keep the prose of a chapter true.
+"""Four functions that keep the prose of a chapter true.
 
-`claim` asserts a number that the text states, `measured` prints one that depends on the machine, `show` displays the
-source of the finished code. When the notebooks are re-executed in CI all printed text is compared with the committed
-output, except what follows the word "measured" on a line: there a band is the test, or there is none.
+`claim` asserts a number that the text states, `measured` prints one that depends on the machine, `table` displays
+numbers that are the same everywhere, `show` the source of the finished code. When the notebooks are re-executed in CI
+all printed text is compared with the committed output, except what follows the word "measured" on a line: there a band
+is the test, or there is none.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import ast
 import inspect
 import math
 import textwrap
+from collections.abc import Sequence
 from typing import Any, SupportsFloat
 
 
@@ -55,6 +57,42 @@ def measured(name: str, value: SupportsFloat | str, unit: str = "") -> None:
     print(f"{name}: measured {text}{' ' + unit if unit else ''}")
 
 
+class Markdown:
+    """An output in Markdown: rendered in the book, in Jupyter and on Git hosts, and compared by nbval."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+
+    def __repr__(self) -> str:
+        return self.source
+
+    def _repr_markdown_(self) -> str:
+        return self.source
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Display a table; numbers are aligned to the right and rounded to four significant digits.
+
+    Only for values that are the same on every machine: nbval compares each of them.
+
+    Args:
+        headers: one title per column.
+        rows: cells: text as it is, numbers, or None for an empty cell.
+
+    Raises:
+        ValueError: a row with another number of cells than there are headers.
+    """
+    import IPython.display as notebook
+
+    for row in rows:
+        if len(row) != len(headers):
+            raise ValueError(f"table: {len(row)} cells in the row {list(row)}, but {len(headers)} headers")
+    numeric = [all(not isinstance(row[i], str) for row in rows) for i in range(len(headers))]
+    lines = [list(headers), ["---:" if right else ":---" for right in numeric]]
+    lines += [[_cell(value) for value in row] for row in rows]
+    notebook.display(Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines)))
+
+
 class Listing:
     """Source code that displays itself: highlighted where Markdown is rendered, plain elsewhere."""
 
@@ -91,6 +129,16 @@ def show(*objects: Any, doc: bool = True) -> None:
         module = inspect.getmodule(thing)
         origin = module.__name__ if module else "unknown module"
         notebook.display(Listing(source if doc else _without_docstrings(source), origin))
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value.replace("|", "\\|").replace("\n", "\\n")
+    if isinstance(value, SupportsFloat):
+        return _format(float(value))
+    raise ValueError(f"table: a cell holds {type(value).__name__}; allowed are text, numbers and None")
 
 
 def _without_docstrings(source: str) -> str:

@@ -10,7 +10,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "happyllm_support"
-BASE = {"files", "claims", "device", "hardware", "versions"}  # beside the parts, for all of them
+# Beside the parts, for all of them.
+BASE = {"files", "claims", "plots", "experiments", "device", "hardware", "versions"}
 # part -> the parts that it may import; itself and BASE always.
 ALLOWED = {
     "text": set(),

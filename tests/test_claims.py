@@ -89,3 +89,17 @@ def test_show_without_docstrings_keeps_comments_and_still_compiles(monkeypatch):
 def test_show_refuses_what_has_no_source():
     with pytest.raises(ValueError, match="show: 3 has no Python source"):
         show(3)
+
+
+def test_table_aligns_numbers_and_rounds(monkeypatch):
+    seen = []
+    monkeypatch.setattr("IPython.display.display", seen.append)
+    claims.table(["name", "value"], [["a|b", 3.14159], ["c\nd", None]])
+    assert repr(seen[0]) == "| name | value |\n| :--- | ---: |\n| a\\|b | 3.142 |\n| c\\nd |  |"
+
+
+def test_table_refuses_ragged_rows_and_strange_cells():
+    with pytest.raises(ValueError, match=r"1 cells in the row .* but 2 headers"):
+        claims.table(["a", "b"], [[1]])
+    with pytest.raises(ValueError, match="a cell holds list"):
+        claims.table(["a"], [[[1]]])

@@ -1,0 +1,155 @@
+"""Experiments that take longer than a chapter may: run once, recorded with all that decides their outcome.
+
+An experiment is a function of a configuration and a seed. `make experiments` runs every combination and records each
+run in `chapters/results/NN.json`; the chapter plots the recorded runs and repeats one of them live. A record carries
+the hash of the experiment's own code, so that a test notices when the code has changed since.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from happyllm_support.files import atomic_write_json
+from happyllm_support.hardware import inspect_cpu
+
+Config = Mapping[str, int | float | str | bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A function of (configuration, seed), and the combinations for which it is recorded.
+
+    Attributes:
+        name: what the chapter calls it; unique within the chapter.
+        run: `run(config, seed)` returns numbers (or lists of numbers) by name; the same ones for the same arguments.
+        configs: the configurations of a laptop (`SCALE=cpu`).
+        gpu_configs: those of `SCALE=gpu`; empty when there is nothing to gain.
+        seeds: every configuration is run with each of them.
+    """
+
+    name: str
+    run: Callable[[Config, int], dict[str, Any]]
+    configs: Sequence[Config]
+    gpu_configs: Sequence[Config] = ()
+    seeds: Sequence[int] = (0,)
+
+    def combinations(self, scale: str = "cpu") -> Iterator[tuple[Config, int]]:
+        """Every (configuration, seed) of a scale, in the order in which they run."""
+        for config in self.configs if scale == "cpu" else self.gpu_configs or self.configs:
+            for seed in self.seeds:
+                yield config, seed
+
+    @property
+    def code_hash(self) -> str:
+        """SHA-256 (16 hex digits) of the source of the file that defines `run`."""
+        source = inspect.getsource(inspect.getmodule(self.run) or self.run)
+        return hashlib.sha256(source.encode("utf-8")).hexdigest()[:16]
+
+
+def load_experiments(path: str | os.PathLike[str]) -> list[Experiment]:
+    """Import one experiment file and return its `EXPERIMENTS`.
+
+    Raises:
+        ValueError: the file is missing or defines no list `EXPERIMENTS`.
+    """
+    path = Path(path)
+    spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise ValueError(f"no experiment file {path}; expected a Python file that defines EXPERIMENTS")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # through which `inspect.getsource` finds the code of a function
+    spec.loader.exec_module(module)
+    experiments: list[Experiment] | None = getattr(module, "EXPERIMENTS", None)
+    if not experiments:
+        raise ValueError(f"{path} defines no EXPERIMENTS; expected a list of Experiment")
+    return experiments
+
+
+def load_records(path: str | os.PathLike[str], name: str) -> list[dict[str, Any]]:
+    """The recorded runs of one experiment, in the order of its combinations.
+
+    Args:
+        path: a results file, for example `results/02.json`.
+        name: the experiment's name.
+
+    Returns:
+        One dict per run: `config`, `seed`, `result`, `seconds`, `code`, `hardware`, `scale`.
+
+    Raises:
+        ValueError: nothing is recorded under that name; the line says what is.
+    """
+    records: dict[str, list[dict[str, Any]]] = json.loads(Path(path).read_text("utf-8")) if Path(path).exists() else {}
+    if name not in records:
+        raise ValueError(f"{path} records no experiment {name!r}; it has {', '.join(records) or 'none'}")
+    return records[name]
+
+
+def record(
+    experiment: Experiment,
+    path: str | os.PathLike[str],
+    *,
+    scale: str = "cpu",
+    progress: Callable[[str], None] = lambda line: None,
+) -> int:
+    """Run the combinations that are not on record for the present code, and store each as soon as it is done.
+
+    Args:
+        experiment: what to run.
+        path: the results file; other experiments in it are kept, and so are finished runs after an interruption.
+        scale: "cpu" or "gpu".
+        progress: called with a line before each run.
+
+    Returns:
+        Number of runs made.
+    """
+    path = Path(path)
+    everything: dict[str, list[dict[str, Any]]] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    combinations = list(experiment.combinations(scale))
+    kept = {_key(r["config"], r["seed"]): r for r in everything.get(experiment.name, []) if is_current(r, experiment)}
+    done = 0
+    for number, (config, seed) in enumerate(combinations, 1):
+        if _key(config, seed) in kept:
+            continue
+        progress(f"{experiment.name} {number}/{len(combinations)} {dict(config)} seed {seed}")
+        start = time.perf_counter()
+        result = experiment.run(config, seed)
+        kept[_key(config, seed)] = {
+            "config": dict(config),
+            "seed": seed,
+            "result": result,
+            "seconds": round(time.perf_counter() - start, 1),
+            "code": experiment.code_hash,
+            "hardware": hardware(),
+            "scale": scale,
+        }
+        done += 1
+        in_order = (_key(c, s) for c, s in combinations)
+        everything[experiment.name] = [kept[key] for key in in_order if key in kept]
+        atomic_write_json(path, everything)
+    return done
+
+
+def is_current(run: Mapping[str, Any], experiment: Experiment) -> bool:
+    """Whether a recorded run was made by the present code of the experiment."""
+    return run["code"] == experiment.code_hash
+
+
+def hardware() -> str:
+    """The machine in words, for a record: processor, usable cores, Python."""
+    cpu = inspect_cpu()
+    return f"{cpu.model}, {cpu.usable} cores, Python {platform.python_version()}"
+
+
+def _key(config: Config, seed: int) -> str:
+    return json.dumps([dict(config), seed], sort_keys=True)

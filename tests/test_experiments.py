@@ -1,0 +1,83 @@
+"""The engine of the experiments, and that what is recorded was made by the code as it stands."""
+
+import json
+
+import pytest
+
+from happyllm_support.experiments import is_current, load_experiments, load_records, record
+from tools import experiments as tool
+
+SOURCE = """
+from happyllm_support.experiments import Experiment
+
+def run(config, seed):
+    if config["n"] == FAIL:
+        raise RuntimeError("power cut")
+    return {"value": config["n"] * 10 + seed}
+
+EXPERIMENTS = [Experiment(name="tens", run=run, configs=[{"n": 1}, {"n": 2}], gpu_configs=[{"n": 9}], seeds=(0, 1))]
+"""
+
+
+def write(folder, fail="None"):
+    (folder / "01_x.py").write_text(SOURCE.replace("FAIL", fail))
+    return folder / "01_x.py"
+
+
+def test_runs_are_recorded_and_not_repeated(tmp_path):
+    (experiment,) = load_experiments(write(tmp_path))
+    results = tmp_path / "01.json"
+    assert record(experiment, results) == 4
+    runs = load_records(results, "tens")
+    assert [(r["config"]["n"], r["seed"], r["result"]["value"]) for r in runs] == [
+        (1, 0, 10), (1, 1, 11), (2, 0, 20), (2, 1, 21),
+    ]  # fmt: skip
+    assert all(is_current(r, experiment) for r in runs)
+    assert record(experiment, results) == 0
+
+
+def test_an_interrupted_recording_keeps_what_was_done_and_goes_on(tmp_path):
+    results = tmp_path / "01.json"
+    (broken,) = load_experiments(write(tmp_path, fail="2"))
+    with pytest.raises(RuntimeError, match="power cut"):
+        record(broken, results)
+    assert len(load_records(results, "tens")) == 2
+    (mended,) = load_experiments(write(tmp_path))
+    assert not any(is_current(r, mended) for r in load_records(results, "tens"))
+    assert record(mended, results) == 4  # other code: the old records do not count
+
+
+def test_other_experiments_in_the_file_are_kept(tmp_path):
+    results = tmp_path / "01.json"
+    results.write_text(json.dumps({"other": [{"config": {}, "seed": 0}]}))
+    record(load_experiments(write(tmp_path))[0], results)
+    assert set(json.loads(results.read_text())) == {"other", "tens"}
+
+
+def test_gpu_scale_has_its_own_configurations(tmp_path):
+    (experiment,) = load_experiments(write(tmp_path))
+    assert [c["n"] for c, _ in experiment.combinations("gpu")] == [9, 9]
+
+
+def test_errors_are_one_line(tmp_path, capsys):
+    with pytest.raises(ValueError, match="no experiment file"):
+        load_experiments(tmp_path / "none.py")
+    (tmp_path / "empty.py").write_text("")
+    with pytest.raises(ValueError, match="defines no EXPERIMENTS"):
+        load_experiments(tmp_path / "empty.py")
+    with pytest.raises(ValueError, match="records no experiment 'x'; it has none"):
+        load_records(tmp_path / "none.json", "x")
+    assert tool.main(["99"]) == 2
+    assert capsys.readouterr().err.startswith("experiments: error: none for 99; there are:")
+
+
+FILES = sorted(tool.FOLDER.glob("[0-9][0-9]_*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_what_is_recorded_was_made_by_the_present_code(path):
+    for experiment in load_experiments(path):
+        runs = load_records(tool.RESULTS / f"{path.stem[:2]}.json", experiment.name)
+        recorded = [(r["config"], r["seed"]) for r in runs]
+        assert recorded == [(dict(c), s) for c, s in experiment.combinations()], "run `make experiments`"
+        assert all(is_current(r, experiment) for r in runs), "the code changed since: run `make experiments`"
