@@ -14,14 +14,16 @@ Source: Sennrich, Haddow and Birch 2016 (arXiv:1508.07909), algorithm 1; on byte
 
 from __future__ import annotations
 
+from array import array
 from heapq import heapify, heappop, heappush
-from itertools import repeat
+from itertools import pairwise, repeat
 
 MergeTable = dict[tuple[int, int], int]
 
 # Where the heap overtakes the scan; both give the same ids.
-LONG_PIECE = 64
+LONG_PIECE = 96
 _NEVER = 1 << 62  # larger than any token id
+_GONE = -1  # smaller than any token id, and so in no pair
 
 
 def merge_piece(ids: list[int], table: MergeTable) -> list[int]:
@@ -40,7 +42,7 @@ def merge_piece(ids: list[int], table: MergeTable) -> list[int]:
 def merge_by_scan(ids: list[int], table: MergeTable) -> list[int]:
     """Merge by looking at all pairs again for every merge: O(n^2), and the fastest way for the length of a word."""
     look_up = table.get
-    merged = list(map(look_up, zip(ids, ids[1:], strict=False), repeat(_NEVER)))  # what each pair would become
+    merged = list(map(look_up, pairwise(ids), repeat(_NEVER)))  # what each pair would become
     while merged:
         new = min(merged)
         if new == _NEVER:
@@ -56,38 +58,41 @@ def merge_by_scan(ids: list[int], table: MergeTable) -> list[int]:
 
 
 def merge_by_heap(ids: list[int], table: MergeTable) -> list[int]:
-    """Merge with a linked list and a heap of candidate pairs: O(n log n) for any input.
+    """Merge with a linked list and a heap of the tokens that can be made next: O(n log n) for any input.
 
-    A heap entry is the single integer `new id * n + position`, so that entries compare by id, then from the left. An
-    entry is stale when the tokens at its position no longer form its pair; it is skipped when it comes up.
+    A pair that holds a new token can only become a still newer one. So tokens are made in the order of their ids, each
+    at all its positions at once, from the left; the heap holds ids, not positions, and stays small. A position is stale
+    when its pair has been changed by an earlier merge; it is skipped when its turn comes.
     """
-    n = len(ids)
+    end = len(ids)
+    integers = "i" if end < 2**31 - 1 else "q"  # arrays, not lists: neighbours in the text stay neighbours in memory
+    tokens = array(integers, ids)
+    tokens.append(_GONE)  # a sentinel: no pair reaches over the end, and there is always a following position
+    following = array(integers, range(1, end + 2))  # position of the next token that is still there
+    preceding = array(integers, range(-1, end))  # -1 is the sentinel's position too
     look_up = table.get
-    following = list(range(1, n + 1))  # position of the next token that is still there; n at the end
-    preceding = list(range(-1, n - 1))
-    heap = [
-        new * n + position
-        for position, pair in enumerate(zip(ids, ids[1:], strict=False))
-        if (new := look_up(pair)) is not None
-    ]
+    positions: dict[int, array[int]] = {}  # new id -> where the left part of its pair stands
+    for position, new in enumerate(map(look_up, pairwise(ids))):
+        if new is not None:
+            positions.setdefault(new, array(integers)).append(position)
+    heap = list(positions)
     heapify(heap)
-    gone = -1
+
     while heap:
-        new, left = divmod(heappop(heap), n)
-        right = following[left]
-        if right == n or look_up((ids[left], ids[right])) != new:
-            continue  # stale; a position that is gone holds -1, which is in no pair
-        after = following[right]
-        ids[left], ids[right] = new, gone
-        following[left] = after
-        if after < n:
-            preceding[after] = left
-            joined = look_up((new, ids[after]))
-            if joined is not None:
-                heappush(heap, joined * n + left)
-        before = preceding[left]
-        if before >= 0:
-            joined = look_up((ids[before], new))
-            if joined is not None:
-                heappush(heap, joined * n + before)
-    return [token for token in ids if token != gone]
+        new = heappop(heap)
+        for left in sorted(positions.pop(new)):
+            right = following[left]
+            if look_up((tokens[left], tokens[right])) != new:
+                continue
+            before, after = preceding[left], following[right]
+            tokens[left], tokens[right] = new, _GONE
+            following[left], preceding[after] = after, left
+            for position, pair in ((before, (tokens[before], new)), (left, (new, tokens[after]))):
+                newer = look_up(pair)
+                if newer is None:
+                    continue
+                if newer not in positions:
+                    positions[newer] = array(integers)
+                    heappush(heap, newer)
+                positions[newer].append(position)
+    return [token for token in tokens if token != _GONE]
