@@ -13,10 +13,13 @@ Source: Sennrich, Haddow, Birch (2016), "Neural Machine Translation of Rare Word
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from happyllm_support.text.chunks import TextSource
+from happyllm_support.text.counting import PretokenCounts, Progress, count_pretokens
+from happyllm_support.text.pair_index import MAX_VOCAB, Corpus, PairQueue
 from happyllm_support.text.pretokenize import compile_pattern, pattern_source
 
 DEFAULT_SPECIALS = ("<|pad|>", "<|bos|>", "<|eos|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
@@ -50,6 +53,8 @@ class BPEConfig:
                 f"vocab_size {self.vocab_size} is too small; at least {smallest} is needed (256 bytes and "
                 f"{len(self.special_tokens)} special tokens)"
             )
+        if self.vocab_size > MAX_VOCAB:
+            raise ValueError(f"vocab_size {self.vocab_size} is too large; at most {MAX_VOCAB} is allowed")
         if self.min_frequency < 1:
             raise ValueError(f"min_frequency {self.min_frequency} is too small; at least 1 is allowed")
         compile_pattern(self.pattern)
@@ -126,6 +131,109 @@ class BPEModel:
         for left, right in self.merges:
             tokens.append(tokens[left] + tokens[right])
         return tokens + [text.encode() for text in sorted(self.special_tokens, key=self.special_tokens.__getitem__)]
+
+
+def train_bpe(
+    source: TextSource | PretokenCounts,
+    config: BPEConfig,
+    *,
+    workers: int = 1,
+    max_unique: int | None = None,
+    progress: Progress | None = None,
+) -> BPEModel:
+    """Learn merges from files or documents of any size.
+
+    Args:
+        source: `Path`s name files or folders, `str`s are documents; or counts from `count_pretokens`, so that several
+            vocabularies can be trained from one reading.
+        config: vocabulary, pattern and special tokens.
+        workers: processes that count; the result does not depend on it.
+        max_unique: bound on the count table, see `count_pretokens`.
+        progress: called as `progress(stage, done, total)` with the stages `counting` (bytes) and `merging` (merges).
+
+    Returns:
+        The model; `report` says what was read, what was dropped, and why training stopped.
+
+    Raises:
+        ValueError: a bad source, an empty corpus, or counts made with another pattern or other special tokens.
+    """
+    counts = _counts_for(source, config, workers, max_unique, progress)
+    merges = learn_merges(counts.counts, config.n_merges, min_frequency=config.min_frequency, progress=progress)
+    return model_of(merges, counts, config)
+
+
+def learn_merges(
+    counts: Mapping[str, int], n_merges: int, *, min_frequency: int = 2, progress: Progress | None = None
+) -> list[tuple[int, int]]:
+    """Learn up to `n_merges` merges from counted pre-tokens.
+
+    `learn_merges({"aab": 2, "ab": 1}, 2) -> [(97, 98), (97, 256)]`: `ab` occurs three times, then `a ab` twice.
+
+    Args:
+        counts: pre-token -> occurrences.
+        n_merges: how many merges to learn at most.
+        min_frequency: pairs that occur less often are not merged.
+        progress: called with the stage `merging`.
+
+    Returns:
+        Pairs of ids; the k-th makes id 256 + k. Fewer than asked for when no pair is left.
+    """
+    corpus = Corpus(counts, BYTE_ORDER, n_merges)
+    queue = PairQueue(corpus, min_frequency)
+    merges: list[tuple[int, int]] = []
+    while len(merges) < n_merges and (best := queue.pop()) is not None:
+        new = 256 + len(merges)
+        left_batch, right_batch = corpus.merge(best, new, min_frequency)
+        queue.add(new, False, left_batch)
+        queue.add(new, True, right_batch)
+        merges.append((best.left, best.right))
+        if progress is not None and (len(merges) % 64 == 0 or len(merges) == n_merges):
+            progress("merging", len(merges), n_merges)
+    to_byte = (*BYTE_ORDER, *range(256, 256 + n_merges))
+    return [(to_byte[left], to_byte[right]) for left, right in merges]
+
+
+def model_of(merges: Sequence[tuple[int, int]], counts: PretokenCounts, config: BPEConfig) -> BPEModel:
+    """Put together the model that `merges` learned from `counts` make, with its report."""
+    first = 256 + len(merges)
+    return BPEModel(
+        merges=tuple(merges),
+        pattern=counts.pattern,
+        special_tokens={text: first + i for i, text in enumerate(config.special_tokens)},
+        report=TrainingReport(
+            n_pretokens=counts.n_pretokens,
+            n_unique=len(counts.counts),
+            dropped_unique=counts.dropped_unique,
+            dropped_pretokens=counts.dropped_pretokens,
+            stopped_because="vocab_size" if len(merges) == config.n_merges else "min_frequency",
+        ),
+    )
+
+
+def _counts_for(
+    source: TextSource | PretokenCounts,
+    config: BPEConfig,
+    workers: int,
+    max_unique: int | None,
+    progress: Progress | None,
+) -> PretokenCounts:
+    if not isinstance(source, PretokenCounts):
+        source = count_pretokens(
+            source,
+            config.pattern,
+            special_tokens=config.special_tokens,
+            workers=workers,
+            max_unique=max_unique,
+            progress=progress,
+        )
+    elif (source.pattern, set(source.special_tokens)) != (pattern_source(config.pattern), set(config.special_tokens)):
+        raise ValueError(
+            f"the counts were made with pattern {source.pattern[:40]!r} and special tokens {source.special_tokens}; "
+            f"the configuration has {pattern_source(config.pattern)[:40]!r} and {config.special_tokens}"
+        )
+    if not source.counts:
+        raise ValueError("the corpus is empty: no text was left to learn from (special tokens do not count)")
+    return source
 
 
 def check_specials(special_tokens: Sequence[str]) -> None:
