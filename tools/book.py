@@ -98,7 +98,8 @@ def settings() -> dict[str, Any]:
     config["repository"]["url"] = url.rstrip("/")
     if url:
         config["html"] |= {"use_repository_button": True, "use_issues_button": True}
-        config["launch_buttons"] = {"notebook_interface": "jupyterlab", "colab_url": "https://colab.research.google.com"}
+        colab = "https://colab.research.google.com"
+        config["launch_buttons"] = {"notebook_interface": "jupyterlab", "colab_url": colab}
     return config
 
 
@@ -144,7 +145,7 @@ def render(*, draft: bool = False) -> Path:
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8")
         LOG.write_text(done.stdout + done.stderr, "utf-8")
         errors = re.sub(r"\x1b\[[0-9;]*m", "", done.stderr)
-        warnings = [line for line in errors.splitlines() if re.search(r"WARNING|ERROR|Error", line)]
+        warnings = [line for line in errors.splitlines() if re.search(r"WARNING|ERROR|CRITICAL|SEVERE|Error", line)]
         if warnings:
             print("\n".join(warnings), file=sys.stderr)
         if done.returncode or not (work / "_build" / "html" / "index.html").is_file():
@@ -161,7 +162,7 @@ def render(*, draft: bool = False) -> Path:
 def main() -> int:
     """Command line: render, then say where the book is."""
     parser = argparse.ArgumentParser(description="Render the book into build/html.")
-    parser.add_argument("--draft", action="store_true", help="leave out pages that do not exist, do not stop at warnings")
+    parser.add_argument("--draft", action="store_true", help="leave out missing pages, do not stop at warnings")
     options = parser.parse_args()
     started = time.perf_counter()
     print("rendering the book ...", flush=True)
