@@ -134,10 +134,11 @@ def pinned(package: str) -> str:
 
 
 def pip(python: Path, *arguments: str | Path, check: bool = True) -> int:
-    """Run pip quietly in the environment; with `check`, a failure raises."""
-    quiet = ["--quiet", "--disable-pip-version-check", "--no-warn-script-location"]
+    """Run pip, errors shown only, in the environment; with `check`, a failure raises."""
+    # Compiling 15,000 files takes half the time of the installation; Python compiles those that it imports.
+    options = ["-qq", "--disable-pip-version-check", "--no-warn-script-location", "--no-compile"]
     output = None if check else subprocess.DEVNULL
-    command = [python, "-m", "pip", arguments[0], *quiet, *arguments[1:]]
+    command = [python, "-m", "pip", arguments[0], *options, *arguments[1:]]
     return subprocess.run(command, check=check, stdout=output, stderr=output).returncode
 
 
