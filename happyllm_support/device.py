@@ -172,8 +172,9 @@ def notes(report: MachineReport) -> list[Note]:
         if absent and not _matters(report, group):
             text = f"not installed, needed only for the {GROUP_PURPOSE[group]}: {', '.join(absent)}"
             found.append(Note(code="package-missing", message=text))
-    if report.torch.threads is not None and report.torch.threads < min(report.cpu.cores, report.cpu.usable):
-        text = f"torch uses {report.torch.threads} of {report.cpu.usable} usable cores (OMP_NUM_THREADS?)"
+    cores = min(report.cpu.cores, report.cpu.usable)
+    if report.torch.threads is not None and report.torch.threads < cores:
+        text = f"torch uses {report.torch.threads} of {cores} cores; OMP_NUM_THREADS says how many"
         found.append(Note(code="threads", message=text))
     return found
 

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 TEXT_SUFFIXES = (".txt", ".md", ".jsonl")
 
@@ -71,25 +71,34 @@ def read_text_blocks(path: str | os.PathLike[str], block_bytes: int = 1 << 20) -
     Raises:
         ValueError: the file is not UTF-8; the line names the file and the offset of the first invalid byte.
     """
+    with open(path, "rb") as file:
+        yield from decode_blocks(file, path, block_bytes)
+
+
+def decode_blocks(file: BinaryIO, name: str | os.PathLike[str], block_bytes: int = 1 << 20) -> Iterator[str]:
+    """Do the same for an open binary file, such as standard input, that errors call `name`.
+
+    Raises:
+        ValueError: the bytes are not UTF-8; the line has `name` and the offset of the first invalid byte.
+    """
     decoder = codecs.getincrementaldecoder("utf-8")(errors="strict")
     start = 0  # offset in the file of the block's first byte
-    with open(path, "rb") as file:
-        while True:
-            block = file.read(block_bytes)
-            pending = len(decoder.getstate()[0])
-            try:
-                text = decoder.decode(block, final=not block)
-            except UnicodeDecodeError as error:
-                offset, byte = start - pending + error.start, error.object[error.start]
-                raise ValueError(
-                    f"{path} is not UTF-8: byte 0x{byte:02x} at offset {offset:,}; convert it first, for example with "
-                    "`iconv -f <its encoding> -t utf-8`"
-                ) from None
-            start += len(block)
-            if text:
-                yield text
-            if not block:
-                return
+    while True:
+        block = file.read(block_bytes)
+        pending = len(decoder.getstate()[0])
+        try:
+            text = decoder.decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            offset, byte = start - pending + error.start, error.object[error.start]
+            raise ValueError(
+                f"{name} is not UTF-8: byte 0x{byte:02x} at offset {offset:,}; convert it first, for example with "
+                "`iconv -f <its encoding> -t utf-8`"
+            ) from None
+        start += len(block)
+        if text:
+            yield text
+        if not block:
+            return
 
 
 def iter_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:

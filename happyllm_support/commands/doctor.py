@@ -73,7 +73,7 @@ def machine_table(report: MachineReport) -> str:
     rows += [
         ("Disk", f"{_gib(report.disk_free)} free for the cache"),
         ("Cache", f"{cache.path}, {format_bytes(cache.size_bytes)}, {'' if cache.writable else 'NOT '}writable"),
-        ("Output", report.encoding),
+        ("Encoding", report.encoding),
         ("Checkout", report.checkout or "none (installed as a package; no tested pins to compare with)"),
     ]
     return format_table(rows)

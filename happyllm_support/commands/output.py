@@ -1,10 +1,14 @@
-"""What the commands share: tables, sizes, progress bars and standard input."""
+"""What the commands share: tables, sizes and a progress bar."""
 
 from __future__ import annotations
 
 import sys
 import unicodedata
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 def format_table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
@@ -45,14 +49,46 @@ def format_bytes(size: int | None) -> str:
     return f"{value:.1f} {units[-1]}"
 
 
+class ProgressBar:
+    """A bar on stderr for each stage of some work; nothing at all when stderr is not a terminal.
+
+    Use it in a `with` block, which clears the bar at the end whatever happens.
+    """
+
+    def __init__(self, unit: str = "B") -> None:
+        self.unit = unit
+        self._stage = ""
+        self._bar: tqdm[Any] | None = None
+
+    def show(self, stage: str, done: int, total: int | None) -> None:
+        """Say how far a stage is; another stage begins another bar."""
+        if not sys.stderr.isatty():
+            return
+        if self._bar is None or stage != self._stage:
+            from tqdm import tqdm
+
+            self._close()
+            self._stage = stage
+            self._bar = tqdm(desc=stage, total=total, unit=self.unit, unit_scale=True, leave=False, delay=0.3)
+        bar = self._bar
+        bar.total = total
+        bar.update(done - bar.n)
+
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
 def visible(text: str) -> str:
     """Text on one line, control characters and newlines shown as escapes."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
-def one_line(text: str) -> str:
-    """The words of `text` on one line."""
-    return " ".join(text.split())
 
 
 def say(text: str) -> None:
