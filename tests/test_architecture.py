@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "happyllm_support"
 # Beside the parts, for all of them.
-BASE = {"files", "claims", "plots", "experiments", "device", "hardware", "versions"}
+BASE = {"files", "claims", "plots", "experiments", "device", "hardware", "versions", "roofline"}
 # part -> the parts that it may import; itself and BASE always.
 ALLOWED = {
     "text": set(),
