@@ -60,5 +60,5 @@ def docstrings(source: bytes) -> Iterator[str]:
             if text := (ast.get_docstring(node) or "").strip():
                 yield text
             pending.extend(reversed(node.body))
-        elif isinstance(node, ast.If | ast.Try):
+        elif isinstance(node, ast.If | ast.Try | ast.ExceptHandler):
             pending.extend(reversed(list(ast.iter_child_nodes(node))))
