@@ -118,8 +118,11 @@ class Tokenizer:
         Raises:
             ValueError: a lone surrogate, an unknown special token, or bos or eos wanted where the vocabulary has none.
         """
-        if not (allowed_special or add_bos or add_eos) and errors == "strict":
-            return self._encode_text(text)
+        if not (allowed_special or add_bos or add_eos) and errors == "strict" and len(text) < 2 * _LONG_RUN:
+            try:  # the common case, on the shortest way
+                return self._encode(text)
+            except BaseException as error:
+                return self._recover(text, error)
         allowed = self._allowed(allowed_special)
         ids = [self._required("<|bos|>", self.bos_id)] if add_bos else []
         text = _without_surrogates(text, errors)
