@@ -190,7 +190,7 @@ def _pieces_of_at_most(seq_len: int, lengths: Int64, order: Int64) -> tuple[Int6
 
 
 def _best_fit(lengths: list[int], seq_len: int) -> Int64:
-    """Return the row of each piece. Rows with r places left lie on stack r; bit r of `rooms` says whether it has any."""
+    """Return the row of each piece. Rows with r places left lie on stack r; bit r of `rooms` says if it has any."""
     rows = np.empty(len(lengths), np.int64)
     stacks: list[list[int]] = [[] for _ in range(seq_len + 1)]
     rooms = 0
