@@ -187,8 +187,10 @@ def learn_merges(
         queue.add(new, False, left_batch)
         queue.add(new, True, right_batch)
         merges.append((best.left, best.right))
-        if progress is not None and (len(merges) % 64 == 0 or len(merges) == n_merges):
+        if progress is not None and len(merges) % 64 == 0:
             progress("merging", len(merges), n_merges)
+    if progress is not None:
+        progress("merging", len(merges), n_merges)
     to_byte = (*BYTE_ORDER, *range(256, 256 + n_merges))
     return [(to_byte[left], to_byte[right]) for left, right in merges]
 

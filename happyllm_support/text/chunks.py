@@ -61,7 +61,10 @@ class Splitter:
         )
 
     def _last_border(self, text: str, stop: int) -> int | None:
-        """Find the last end of a piece at or before `stop`, by pre-tokenizing all of `text`."""
+        """Find the last end of a piece at or before `stop`, by pre-tokenizing all of `text`.
+
+        A piece of whitespace is no place to end: it was cut short by what follows, and alone would be longer.
+        """
         best, start = 0, 0
         specials = self._special.finditer(text) if self._special else iter(())
         for begin, end in [*(match.span() for match in specials), (len(text), len(text))]:
@@ -69,7 +72,8 @@ class Splitter:
                 start += len(piece)
                 if start > stop:
                     return best or None
-                best = start
+                if not piece[-1].isspace():
+                    best = start
             start = end
             if end <= stop:
                 best = end

@@ -90,10 +90,7 @@ def count_pretokens(
     if max_unique is not None and max_unique < 1:
         raise ValueError(f"max_unique {max_unique} is too small; at least 1 is allowed")
     splitter = Splitter(pattern, special_tokens)
-    if not isinstance(source, (str, os.PathLike, list, tuple)):
-        total, source = None, iter(source)
-    else:
-        total = _total_bytes(source)
+    total = _total_bytes(source) if isinstance(source, (str, os.PathLike, list, tuple)) else None
     table = _Table(max_unique)
     n_bytes = 0
     chunks = read_chunks(source, splitter, bounded=max_unique is not None)
@@ -202,6 +199,7 @@ def _add(table: _Table, chunk: list[str], counted: Future[dict[str, int]]) -> li
 def _total_bytes(source: TextSource) -> int | None:
     """Sum the sizes of the files, or return None if documents are among them."""
     items = [source] if isinstance(source, (str, os.PathLike)) else list(source)
-    if any(isinstance(item, str) for item in items):
+    paths = [item for item in items if not isinstance(item, str)]
+    if not paths or len(paths) < len(items):
         return None
-    return sum(path.stat().st_size for path in iter_files([p for p in items if not isinstance(p, str)]))
+    return sum(path.stat().st_size for path in iter_files(paths))
