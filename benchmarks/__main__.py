@@ -1,4 +1,4 @@
-"""`python -m benchmarks [FILTER...]`: run comparisons, write the results and the table, and say what missed its floor."""
+"""`python -m benchmarks [FILTER...]`: run comparisons, write results and table, and say what missed its floor."""
 
 from __future__ import annotations
 
