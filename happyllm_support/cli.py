@@ -47,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
+        if sys.stderr.isatty():
+            print(file=sys.stderr)  # leave the line with the terminal's ^C and the progress bar
         return _fail("interrupted, nothing was left half-written", code=130, label="")
     except BrokenPipeError:
         with open(os.devnull, "w") as nowhere, contextlib.suppress(OSError, ValueError):
@@ -91,7 +93,7 @@ def _parse(arguments: list[str]) -> Command:
     )
     style = (tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
     chosen = tyro.cli(commands, prog="happyllm", description=DESCRIPTION, args=arguments, config=style)  # type: ignore
-    return getattr(chosen, "command", chosen)
+    return chosen if isinstance(chosen, Doctor) else chosen.command
 
 
 @contextlib.contextmanager

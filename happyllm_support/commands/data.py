@@ -6,16 +6,20 @@ import json
 import math
 import random
 import re
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from happyllm_support.commands.output import ProgressBar, format_bytes, format_table
 from happyllm_support.commands.sources import Cleaning, Reading, load_tokenizer
+
+if TYPE_CHECKING:
+    from happyllm_support.text.cleaning import CleaningReport
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,8 +161,10 @@ class Prepare:
     """Processes that encode; the output does not depend on it."""
     shard_tokens: int = 1 << 26
     """A shard ends before the document that would take it past this many tokens."""
-    no_bos_eos: bool = False
-    """Write documents without the tokens that mark their beginning and end."""
+    no_bos: bool = False
+    """Write documents without the token that marks their beginning."""
+    no_eos: bool = False
+    """Write documents without the token that marks their end."""
     force: bool = False
     """Replace a dataset that is there already."""
     clean: Cleaning = field(default_factory=Cleaning)
@@ -172,10 +178,15 @@ class Prepare:
         if not self.sources:
             raise ValueError("no source was given; name a corpus, a file or a folder")
         fractions = parse_fractions(self.split)
+        if self.output.exists() and not self.force:
+            raise ValueError(f"the output {self.output} is there already; choose another, or replace it with --force")
         tokenizer = load_tokenizer(self.tokenizer)
+        for name, left_out, token in (("bos", self.no_bos, tokenizer.bos_id), ("eos", self.no_eos, tokenizer.eos_id)):
+            if token is None and not left_out:
+                raise ValueError(f"the tokenizer {self.tokenizer} has no {name} token; write none with --no-{name}")
         opened = [self.reading.open(source, seed=self.seed) for source in self.sources]
         documents, cleaned = clean(chain.from_iterable(opened), self.clean.config())
-        with ProgressBar() as bar:
+        with ProgressBar() as bar, _naming_what_cleaning_removed(cleaned):
             written = prepare(
                 documents,
                 tokenizer,
@@ -184,8 +195,8 @@ class Prepare:
                 seed=self.seed,
                 workers=self.workers,
                 shard_tokens=self.shard_tokens,
-                add_bos=not self.no_bos_eos,
-                add_eos=not self.no_bos_eos,
+                add_bos=not self.no_bos,
+                add_eos=not self.no_eos,
                 overwrite=self.force,
                 progress=lambda _, size: bar.show("preparing", size, None),
             )
@@ -195,6 +206,20 @@ class Prepare:
             rows.append((name, *counts, f"{part.tokens_per_byte:.3f}", str(part.shards)))
         print(f"{cleaned}\n\n{format_table(rows, right=range(1, 6))}\n\nwritten to {self.output}")
         return 0
+
+
+@contextmanager
+def _naming_what_cleaning_removed(report: CleaningReport) -> Generator[None]:
+    """Say so where a corpus is empty only because cleaning removed everything."""
+    try:
+        yield
+    except ValueError:
+        if report.received.documents and not report.kept.documents:
+            reasons = ", ".join(
+                f"{tally.documents:,} {why}" for why, tally in report.removed.items() if tally.documents
+            )
+            raise ValueError(f"cleaning removed all {report.received.documents:,} documents: {reasons}") from None
+        raise
 
 
 def parse_fractions(text: str) -> dict[str, float]:

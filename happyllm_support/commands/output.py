@@ -53,10 +53,13 @@ class ProgressBar:
     """A bar on stderr for each stage of some work; nothing at all when stderr is not a terminal.
 
     Use it in a `with` block, which clears the bar at the end whatever happens.
+
+    Args:
+        units: what each stage counts; bytes where it is not named here.
     """
 
-    def __init__(self, unit: str = "B") -> None:
-        self.unit = unit
+    def __init__(self, **units: str) -> None:
+        self.units = units
         self._stage = ""
         self._bar: tqdm[Any] | None = None
 
@@ -69,7 +72,8 @@ class ProgressBar:
 
             self._close()
             self._stage = stage
-            self._bar = tqdm(desc=stage, total=total, unit=self.unit, unit_scale=True, leave=False, delay=0.3)
+            unit = self.units.get(stage, "B")
+            self._bar = tqdm(desc=stage, total=total, unit=unit, unit_scale=unit == "B", leave=False, delay=0.3)
         bar = self._bar
         bar.total = total
         bar.update(done - bar.n)

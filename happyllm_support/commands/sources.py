@@ -81,10 +81,13 @@ class Cleaning:
 
 
 def load_tokenizer(name: str) -> Tokenizer:
-    """Load a tokenizer: a file of ours, a Hugging Face `tokenizer.json`, a folder with GPT-2's two files, or `gpt2`.
+    """Load a tokenizer: ours, Hugging Face's `tokenizer.json`, GPT-2's two files, or a prepared dataset's.
+
+    Args:
+        name: a file, a folder, or `gpt2` for GPT-2's files in the cache.
 
     Raises:
-        ValueError: nothing of that name, or a file that is none of these. `gpt2` stands for the files in the cache.
+        ValueError: nothing of that name, or something that is none of these.
     """
     from happyllm_support.text.tokenizer import Tokenizer
 
@@ -93,10 +96,22 @@ def load_tokenizer(name: str) -> Tokenizer:
         from happyllm_support.text.corpora import home
 
         path = home() / "gpt2"
-        if not (path / "vocab.bpe").exists():
+        if not (path / "encoder.json").exists() or not (path / "vocab.bpe").exists():
             raise ValueError("GPT-2's vocabulary is not in the cache; run `happyllm data fetch gpt2-vocabulary`")
-    if path.is_dir():
-        return Tokenizer.from_gpt2(path / "encoder.json", path / "vocab.bpe")
     if not path.exists():
         raise ValueError(f"no tokenizer {name!r}; give a file that `happyllm tokenizer train` wrote, a folder, or gpt2")
+    if path.is_dir():
+        if (path / "vocab.bpe").exists():
+            return Tokenizer.from_gpt2(path / "encoder.json", path / "vocab.bpe")
+        if not (path / "tokenizer.json").exists():
+            raise ValueError(
+                f"no tokenizer in the folder {name}; expected tokenizer.json, or encoder.json and vocab.bpe"
+            )
+        path /= "tokenizer.json"
+    with open(path, "rb") as file:
+        of_hugging_face = b'"added_tokens"' in file.read(4096)
+    if of_hugging_face:
+        from happyllm_support.text.exchange import from_huggingface
+
+        return from_huggingface(path)
     return Tokenizer.load(path)

@@ -1,135 +1,26 @@
-"""`happyllm tokenizer`: train a byte-pair encoding, and look at what it does to text."""
+"""`happyllm tokenizer encode`, `decode` and `inspect`: what a tokenizer does to text."""
 
 from __future__ import annotations
 
-import os
 import re
 import sys
-import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from happyllm_support.commands.output import ProgressBar, format_bytes, format_table, visible
-from happyllm_support.commands.sources import Reading, load_tokenizer
-from happyllm_support.files import decode_blocks, iter_files, read_text_blocks
+from happyllm_support.commands.output import format_bytes, format_table, visible
+from happyllm_support.commands.sources import load_tokenizer
+from happyllm_support.commands.train_tokenizer import Train
+from happyllm_support.files import decode_blocks, read_text_blocks
 
 if TYPE_CHECKING:
-    from happyllm_support.text.bpe import BPEModel
     from happyllm_support.text.tokenizer import Tokenizer
 
 EXAMPLES = ("The old fisherman gave his daughter a small blue boat.", "老渔夫送给女儿一条蓝色的小船。")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Train:
-    """Train a byte-level BPE tokenizer on corpora, files or folders.
-
-    Example: happyllm tokenizer train storyworld-en notes.txt --vocab-size 2048 --output my.json
-    """
-
-    paths: Annotated[
-        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="SOURCE...", help_behavior_hint="(at least one)")
-    ]
-    """Names of corpora (see `happyllm data list`), UTF-8 text or JSON Lines files, folders."""
-    output: Path
-    """The file to write (JSON)."""
-    vocab_size: int = 8192
-    """Ids in the end, the 256 bytes and the special tokens included."""
-    pattern: Literal["bilingual", "gpt2"] = "bilingual"
-    """How text is cut before merging: for English and Chinese, or as GPT-2 does."""
-    min_frequency: int = 2
-    """Pairs that occur less often are not merged."""
-    special_tokens: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="[TEXT ...]")] = None
-    """Texts that become one id each; by default <|pad|>, <|bos|>, <|eos|> and the four markers of a chat."""
-    workers: int = 1
-    """Processes that count words; the result does not depend on it."""
-    max_unique: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Forget the rarest words when more different ones than this were seen, so that memory stays bounded."""
-    force: bool = False
-    """Replace the output if it is there already."""
-    reading: Reading = field(default_factory=Reading)
-
-    def run(self) -> int:
-        """Train, save and report."""
-        from happyllm_support.text.bpe import DEFAULT_SPECIALS, BPEConfig, train_bpe
-        from happyllm_support.text.tokenizer import Tokenizer
-
-        check_output(self.output, force=self.force)
-        config = BPEConfig(
-            vocab_size=self.vocab_size,
-            pattern=self.pattern,
-            min_frequency=self.min_frequency,
-            special_tokens=DEFAULT_SPECIALS if self.special_tokens is None else self.special_tokens,
-        )
-        started = time.perf_counter()
-        source = self._source()
-        with ProgressBar() as bar:
-            model = train_bpe(source, config, workers=self.workers, max_unique=self.max_unique, progress=bar.show)
-        Tokenizer(model).save(self.output)
-        print(training_report(model, time.perf_counter() - started, self.vocab_size))
-        print(f"written to {self.output}")
-        return 0
-
-    def _source(self) -> list[Path] | Iterator[str | Path]:
-        """Files as they are, so that training can read them in blocks; anything else as documents."""
-        from happyllm_support.text.corpora import find_corpus
-
-        if not self.paths:
-            raise ValueError("no source was given; name a corpus, a file or a folder")
-        items: list[Path | Iterator[str]] = []
-        for path in self.paths:
-            if find_corpus(path) is not None or not Path(path).exists():
-                items.append(self.reading.open(path))  # which refuses unknown names
-                continue
-            for file in iter_files([path]):
-                items.append(self.reading.open(str(file)) if file.suffix == ".jsonl" else file)
-        files = [item for item in items if isinstance(item, Path)]
-        return files if len(files) == len(items) else _flat(items)
-
-
-def _flat(items: Iterable[Path | Iterator[str]]) -> Iterator[str | Path]:
-    for item in items:
-        if isinstance(item, Path):
-            yield item
-        else:
-            yield from item
-
-
-def check_output(path: Path, *, force: bool) -> None:
-    """Refuse, before any work, an output that is there already or cannot be written.
-
-    Raises:
-        ValueError: it exists and `force` is not set, is a folder, or its folder cannot be written.
-    """
-    if path.is_dir():
-        raise ValueError(f"the output {path} is a folder; name a file")
-    if path.exists() and not force:
-        raise ValueError(f"the output {path} is there already; choose another name, or replace it with --force")
-    parent = next(folder for folder in path.absolute().parents if folder.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise ValueError(f"cannot write the output {path}: {parent} is not a folder that you may write")
-
-
-def training_report(model: BPEModel, seconds: float, vocab_size: int) -> str:
-    """What the training did, in two or three lines."""
-    lines = [f"{len(model.merges):,} merges, {model.vocab_size:,} ids, {seconds:.1f} s"]
-    report = model.report
-    if report is not None:
-        lines.append(f"{report.n_pretokens:,} words and other pieces, {report.n_unique:,} of them different")
-        if report.dropped_unique:
-            dropped = f"{report.dropped_unique:,} rare pieces ({report.dropped_pretokens:,} occurrences)"
-            lines.append(f"dropped {dropped} to stay within --max-unique")
-        if report.stopped_because != "vocab_size":
-            lines.append(
-                f"stopped because of {report.stopped_because}: no pair is left that occurs often enough "
-                f"({vocab_size - model.vocab_size:,} ids fewer than asked for)"
-            )
-    return "\n".join(lines)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +38,8 @@ class Encode:
     """Read the text from this file, of any size."""
     allow_special: bool = False
     """Let special tokens in the text become their ids; otherwise they are ordinary text."""
+    allow: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="TOKEN")] = ()
+    """Let only this special token become its id; may be given several times."""
     pieces: bool = False
     """Print one line for each token: its id and its text."""
 
@@ -155,7 +48,7 @@ class Encode:
         if self.text is not None and self.file is not None:
             raise ValueError("both a text and --file were given; give one of them")
         tokenizer = load_tokenizer(self.tokenizer)
-        ids = tokenizer.encode_iterable(self._blocks(), allowed_special="all" if self.allow_special else ())
+        ids = tokenizer.encode_iterable(self._blocks(), allowed_special="all" if self.allow_special else self.allow)
         separator = ""
         for some in _in_batches(ids):
             if self.pieces:
