@@ -34,11 +34,12 @@ from happyllm_support.text.packing import (
     plan_concatenated,
     plan_one_per_row,
 )
+from happyllm_support.text.shards import Ids
 
 logger = logging.getLogger(__name__)
 
 Mode = Literal["stream", "concat", "packed", "documents"]
-RELEASE_EVERY = 1 << 24  # tokens read between two calls that give mapped pages back
+RELEASE_EVERY = 1 << 10  # documents looked at between two calls that give mapped pages back
 STATE_VERSION = 1
 
 
@@ -128,7 +129,7 @@ class TokenBatches:
     def __init__(self, dataset: Dataset, config: BatchConfig) -> None:
         self.dataset, self.config = dataset, config
         self._lengths = dataset.lengths()
-        self._read = 0  # tokens since pages were given back
+        self._looked_at = 0  # documents since pages were given back
         self._begin_epoch(0)
         rows = len(self._plan)
         if rows < config.rows_per_step:
@@ -219,16 +220,20 @@ class TokenBatches:
         filled = fill_rows(
             self._plan,
             rows,
-            self.dataset.document,
+            self._document,
             cross_document=self.config.cross_document,
             pad_id=self.dataset.pad_id or 0,
         )
-        self._read += filled.ids.size
-        if self._read >= RELEASE_EVERY:
-            self.dataset.release()
-            self._read = 0
         arrays = (filled.ids, filled.targets, filled.positions, filled.segments)
         return Batch(*(torch.from_numpy(array) for array in arrays))
+
+    def _document(self, number: int) -> Ids:
+        """Look at a document. Each look can make some 64 KiB of the file resident, whatever its length."""
+        self._looked_at += 1
+        if self._looked_at == RELEASE_EVERY:
+            self.dataset.release()
+            self._looked_at = 0
+        return self.dataset.document(number)
 
 
 def _plan(lengths: np.ndarray[Any, np.dtype[np.int64]], config: BatchConfig, epoch: int) -> Plan:

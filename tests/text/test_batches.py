@@ -253,12 +253,12 @@ def test_bad_configurations_are_named(change, message):
 
 def test_pages_are_given_back_now_and_then(dataset, monkeypatch):
     released = []
-    monkeypatch.setattr(batches_module, "RELEASE_EVERY", 32)
+    monkeypatch.setattr(batches_module, "RELEASE_EVERY", 4)
     monkeypatch.setattr(type(dataset), "release", lambda self: released.append(self))
-    batches = make(dataset)
-    for _ in range(4):
+    batches = make(dataset, mode="documents")
+    for _ in range(6):
         next(batches)
-    assert len(released) == 2  # 16 tokens a batch
+    assert len(released) == 3  # two documents a batch
 
 
 def test_truncation_is_logged(dataset, caplog):

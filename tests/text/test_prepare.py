@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from tiny_tokenizer import ByteTokenizer
 
 from happyllm_support.text import prepare as prepare_module
+from happyllm_support.text.bpe import BPEModel
 from happyllm_support.text.dataset import file_sha256, open_dataset
 from happyllm_support.text.prepare import prepare
 from happyllm_support.text.splits import split_of
+from happyllm_support.text.tokenizer import Tokenizer
 
 DOCUMENTS = [f"Story {i} of many. 第{i}篇。" + "so it went on " * (i % 7) for i in range(400)]
 FRACTIONS = {"train": 0.8, "valid": 0.2}
@@ -236,3 +238,19 @@ def test_index_lists_the_hash_of_every_shard(tmp_path):
     listed = {s["file"]: s["sha256"] for split in index["splits"].values() for s in split["shards"]}
     shards = [name for name in contents(tmp_path / "data") if "/" in name]
     assert listed == {name: file_sha256(tmp_path / "data" / name) for name in shards} and len(shards) > 3
+
+
+def test_the_course_tokenizer_in_other_processes(tmp_path, monkeypatch):
+    monkeypatch.setattr(prepare_module, "BATCH_BYTES", 2000)
+    merges = tuple((ord(a), ord(b)) for a, b in ("in", "th", "st", "we"))
+    specials = {"<|pad|>": 260, "<|bos|>": 261, "<|eos|>": 262}
+    tokenizer = Tokenizer(BPEModel(merges=merges, pattern="bilingual", special_tokens=specials))
+    documents = [*DOCUMENTS, "the text <|eos|> is ordinary"]
+    for workers in (1, 2):
+        prepare(documents, tokenizer, tmp_path / str(workers), workers=workers, fractions={"train": 1.0})
+    assert contents(tmp_path / "1") == contents(tmp_path / "2")
+    dataset = open_dataset(tmp_path / "2", vocabulary=tokenizer.fingerprint, verify=True)
+    loaded = Tokenizer.load(dataset.tokenizer_path)
+    assert loaded.fingerprint == dataset.vocabulary and dataset.pad_id == 260
+    assert [loaded.decode(ids.tolist()[1:-1]) for ids in dataset.documents()] == documents
+    assert all((ids[0], ids[-1]) == (261, 262) and 262 not in ids[:-1] for ids in dataset.documents())
