@@ -56,8 +56,6 @@ def transfer(url: str, part: Path, *, size: int | None = None, progress: Progres
         OSError: the disk.
     """
     with _only_writer(part) as stream:
-        if size is not None and size_of(part) > size:
-            stream.truncate(0)
         offset = size_of(part)
         if offset and offset == size:
             return True

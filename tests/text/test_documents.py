@@ -30,7 +30,7 @@ def test_splits(text_file, split, expected):
 
 
 def test_article_headings_are_only_those_of_the_top_level(tmp_path):
-    text = " \n = First = \n \n text = here = \n \n = = Section = = \n \n x\n \n = A : B ( 2 ) = \n \n y\n"
+    text = " \n = First = \n \n text \n = no heading = \n \n = = Section = = \n \n x\n \n = A : B ( 2 ) = \n \n y\n"
     (tmp_path / "w.txt").write_text(text)
     heads = [
         document.strip().split("\n")[0].strip() for document in read_documents(tmp_path / "w.txt", split="article")

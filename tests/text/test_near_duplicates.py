@@ -40,6 +40,15 @@ def test_agrees_with_exact_similarity_far_from_the_threshold():
             assert (index.match(other) == "first") is expected
 
 
+def test_candidates_below_the_threshold_are_not_matches(monkeypatch):
+    index = NearDuplicateIndex(0.9)
+    words = story(1).split()
+    assert index.match(" ".join(words), label="first") is None
+    monkeypatch.setattr(index._lsh, "query", lambda sketch: [0])  # the search may propose too much
+    assert index.match(" ".join(words[:60] + story(2, 60).split())) is None
+    assert index.match(" ".join(words)) == "first"
+
+
 def test_short_documents_are_compared_too():
     index = NearDuplicateIndex(0.8)
     assert index.match("好", label="hao") is None
