@@ -50,7 +50,7 @@ def mark_code(lines: list[str]) -> list[str]:
             block = -1
         if block < 0:
             line = CODE.sub(lambda m: f"``{m[1]}``" + ("\\ " if m.string[m.end() :][:1].isalnum() else ""), line)
-            empty, below = (lines[number + 1 : number + 3] + ["", ""])[:2]
+            empty, below = [*lines[number + 1 : number + 3], "", ""][:2]
             is_block = not empty.strip() and _indent(below) > _indent(line) and not BULLET.match(below)
             if line.endswith(":") and not line.endswith("::") and is_block:
                 line, block = line + ":", _indent(line)
