@@ -87,7 +87,7 @@ def from_huggingface(path: str | os.PathLike[str]) -> Tokenizer:
     """
     content = read_json(path, "a Hugging Face tokenizer")
     model = _object(content, "model", path)
-    if model.get("type", "BPE") != "BPE" or "merges" not in model:
+    if model.get("type", "BPE") != "BPE":
         raise ValueError(f"{path} holds a {model.get('type')!r} model; only byte-level 'BPE' is supported")
     if content.get("normalizer") is not None:
         raise ValueError(
@@ -97,9 +97,9 @@ def from_huggingface(path: str | os.PathLike[str]) -> Tokenizer:
         if model.get(option):
             raise ValueError(f"{path} uses {option} = {model[option]!r}; only byte-level BPE without it is supported")
     pattern = _pattern_of(content.get("pre_tokenizer"), path)
-    added = _added_tokens(content.get("added_tokens"), path)
-    vocabulary = check_vocabulary(cast("dict[str, Any]", model.get("vocab")) | added, str(path))
-    merges = [_merge(merge, number, path) for number, merge in enumerate(cast("list[Any]", model["merges"]), start=1)]
+    added = _added_tokens(_list(content, "added_tokens", path), path)
+    vocabulary = check_vocabulary(_object(model, "vocab", path) | added, str(path))
+    merges = [_merge(merge, number, path) for number, merge in enumerate(_list(model, "merges", path), start=1)]
     return Tokenizer(model_from_strings(vocabulary, merges, pattern, str(path), is_special=added.__contains__))
 
 
@@ -108,9 +108,9 @@ def _added_token(text: str, token: int) -> dict[str, Any]:
     return {"id": token, "content": text, **flags}
 
 
-def _added_tokens(value: Any, path: str | os.PathLike[str]) -> dict[str, int]:
+def _added_tokens(entries: list[Any], path: str | os.PathLike[str]) -> dict[str, int]:
     added: dict[str, int] = {}
-    for entry in cast("list[Any]", value or []):
+    for entry in entries:
         match entry:
             case {"content": str(text), "id": int(token)}:
                 added[text] = token
@@ -154,6 +154,13 @@ def _object(content: dict[str, Any], key: str, path: str | os.PathLike[str]) -> 
     if not isinstance(value, dict):
         raise ValueError(f"{path} is not a Hugging Face tokenizer: it has no {key!r} object")
     return cast("dict[str, Any]", value)
+
+
+def _list(content: dict[str, Any], key: str, path: str | os.PathLike[str]) -> list[Any]:
+    value = content.get(key, [])
+    if not isinstance(value, list):
+        raise ValueError(f"{path} is not a Hugging Face tokenizer: its {key!r} is no list")
+    return cast("list[Any]", value)
 
 
 def _kind(step: Any) -> Any:

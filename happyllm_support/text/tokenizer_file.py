@@ -95,7 +95,7 @@ def _pairs(value: Any) -> tuple[tuple[int, int], ...]:
     pairs: list[tuple[int, int]] = []
     for rank, pair in enumerate(cast("list[Any]", value)):
         match pair:
-            case [int(left), int(right)]:
+            case [left, right] if type(left) is int and type(right) is int:  # not bool, which is an int as well
                 pairs.append((left, right))
             case _:
                 raise ValueError(f"merge {rank} is {pair!r}; a pair of ids is expected")
