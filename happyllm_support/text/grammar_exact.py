@@ -1,8 +1,8 @@
-"""What can be known about a grammar without sampling: entropy, mean lengths, chance of repeats, number of texts, unambiguity.
+"""What is known about a grammar without sampling: entropy, mean length, repeats, number of texts, unambiguity.
 
-All sums over derivations are done by dynamic programming from the last beat backwards. What lies ahead of a beat depends on the past
-only through the values that a later choice looks at, so one table entry per beat and combination of these values is enough: a few
-thousand entries for billions of stories.
+All sums over derivations are done by dynamic programming from the last beat backwards. What lies ahead of a beat
+depends on the past only through the values that a later choice looks at, so one table entry per beat and combination
+of these values is enough: a few thousand entries for billions of stories.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from happyllm_support.text.grammar import CompiledLine, Context, Grammar, Item, Part
+from happyllm_support.text.grammar import Context, Grammar
+from happyllm_support.text.grammar_rules import CompiledLine, Item, Part
 
 Told = Callable[[CompiledLine, Mapping[str, Item], float], float]
 
@@ -19,13 +20,13 @@ Told = Callable[[CompiledLine, Mapping[str, Item], float], float]
 def entropy(grammar: Grammar) -> float:
     """H = -sum_x p(x) ln p(x) over all derivations x, in nats, by the chain rule.
 
-    With H(state) the entropy of what is still to come: H(state) = sum over outcomes of the next choice of p (H(next) - ln p).
+    With H(state) the entropy of what is still to come, H(state) = sum over outcomes of p (H(next) - ln p).
     """
     return backward(grammar, lambda prob, rest: prob * (rest - math.log(prob)), end=0.0)
 
 
 def collision_probability(grammar: Grammar) -> float:
-    """The chance that two independent stories are equal, sum_x p(x)^2; among n of them n (n-1) / 2 times this many pairs are."""
+    """The chance that two stories are equal, sum_x p(x)^2; among n stories n (n-1) / 2 times as many pairs are."""
     return backward(grammar, lambda prob, rest: prob * prob * rest, end=1.0)
 
 
@@ -35,7 +36,7 @@ def count(grammar: Grammar) -> int:
 
 
 def mean_length(grammar: Grammar, language: str, measure: Callable[[str], int] = len) -> float:
-    """The mean of `measure(text)` over all stories, for a measure that adds up over pieces (characters; bytes in UTF-8).
+    """The mean of `measure(text)` over all stories, for a measure that adds up over pieces (characters, bytes).
 
     The mean of a sum is the sum of the means: one pass for the literal words and one for the mentions of each variable.
     """
@@ -71,8 +72,8 @@ def backward(
 
     Args:
         grammar: what to sum over.
-        combine: `combine(prob, rest)` is the share of one outcome of a choice, of probability `prob`, where `rest` is the sum for all
-            that follows it; the shares are added up.
+        combine: `combine(prob, rest)` is the share of one outcome of a choice, of probability `prob`, where `rest` is
+            the sum for all that follows it; the shares are added up.
         end: the value of `rest` at the end of a story.
         told: `told(line, context, rest)` replaces `rest` where a line has been chosen and filled (to count its words).
         watch: a variable whose value `told` needs wherever a line mentions it.
@@ -85,7 +86,7 @@ def backward(
     tables: dict[tuple[str, int, int], dict[tuple[Item, ...], float]] = {step: {} for step in live}
 
     def value(step: tuple[str, int, int], context: Mapping[str, Item]) -> float:
-        """The sum from a step on: the choice of a line (line -1), or of the `at`-th new variable of a line, or its end."""
+        """The sum from a step on: the choice of a line (index -1), or of new variable `at` of a line, or its end."""
         names = live[step]
         key = tuple([context[variable] for variable in names])
         if (found := tables[step].get(key)) is None:
@@ -116,9 +117,10 @@ def backward(
 
 
 def _live_variables(grammar: Grammar, watch: str | None, mean: bool) -> dict[tuple[str, int, int], tuple[str, ...]]:
-    """For each step, the variables drawn before it that a choice from there on depends on (and the watched one where mentioned).
+    """For each step, the variables drawn before it that matter from there on.
 
-    For a mean, a choice whose outcome nothing depends on does not count.
+    A variable matters if a choice depends on it, or if it is watched and mentioned. For a mean, a choice whose outcome
+    nothing depends on does not count.
     """
     live: dict[tuple[str, int, int], tuple[str, ...]] = {}
     for name in reversed(grammar.order):
@@ -141,7 +143,7 @@ def _live_variables(grammar: Grammar, watch: str | None, mean: bool) -> dict[tup
 
 @dataclass
 class _Reader:
-    """A line being spelled out: the part that comes next, the words of earlier parts not yet compared, its own new values."""
+    """A line being spelled out: the next part, words of earlier parts not yet compared, its own new values."""
 
     line: CompiledLine
     parts: tuple[Part, ...]
@@ -159,9 +161,10 @@ class _Reader:
 def ambiguity(grammar: Grammar, language: str) -> str | None:
     """Looks for a text that has two derivations, and for a beat that could end in two places.
 
-    For every beat and every two different outcomes (line and new values) it spells both out side by side, for all values of the
-    variables that they mention, until they differ. If each pair differs before either ends, then no text of a beat is the beginning of
-    another, reading from left to right leaves no choice, and every text has one derivation.
+    For every beat and every two different outcomes (line and new values) it spells both out side by side, for all
+    values of the variables that they mention, until they differ. If each pair differs before either ends, then no
+    text of a beat is the beginning of another, reading from left to right leaves no choice, and every text has one
+    derivation.
 
     Returns:
         None when there is no ambiguity; otherwise one line that names the beat and the words that two outcomes share.
@@ -171,16 +174,14 @@ def ambiguity(grammar: Grammar, language: str) -> str | None:
         lines = grammar.beats[name].lines
         for index, left in enumerate(lines):
             for right in lines[index:]:
-                clash = _clash(
-                    grammar, language, {}, _Reader(left, left.parts[language]), _Reader(right, right.parts[language]), ""
-                )
-                if clash is not None:
+                one, other = _Reader(left, left.parts[language]), _Reader(right, right.parts[language])
+                if (clash := _clash(grammar, language, {}, one, other, "")) is not None:
                     return f"beat {name!r}, lines {left.index} and {right.index}: both can begin with {clash!r}"
     return None
 
 
 def _clash(grammar: Grammar, language: str, shared: Context, left: _Reader, right: _Reader, said: str) -> str | None:
-    """The words at which two outcomes cannot be told apart any more (one has ended), or None when they always differ before."""
+    """The words after which one of two outcomes ends while they still agree, or None when they always differ before."""
     while True:
         both = min(len(left.words), len(right.words))
         if left.words[:both] != right.words[:both]:

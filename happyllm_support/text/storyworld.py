@@ -1,12 +1,14 @@
-"""The story world: short stories in English and Chinese from one derivation, drawn from a distribution that is known exactly.
+"""The story world: short stories in English and Chinese from one derivation, drawn from a distribution that is known
+exactly.
 
-The built-in corpus of the course. `StoryWorld()` tells of children in a village; `StoryWorld("harbour")` is held out for fine-tuning:
-it shares the opening and three of its six plots (lost, gift, truth) as well as traits, colours, numbers and times of day with the
-village, while all names, homes, places, things, animals, workers and foods, and its other three plots, are its own.
+The built-in corpus of the course. `StoryWorld()` tells of children in a village; `StoryWorld("harbour")` is held out
+for fine-tuning: it shares the opening and three of its six plots (lost, gift, truth) as well as traits, colours,
+numbers and times of day with the village, while all names, homes, places, things, animals, workers and foods, and its
+other three plots, are its own.
 
-Because text and derivation determine each other (`happyllm_support.text.grammar_exact.ambiguity`), the entropy of a story is the
-entropy of its derivation. No language model can have a lower mean loss per story than `StoryWorld.entropy`, and `log_prob` says how
-surprising any one story is at best.
+Because text and derivation determine each other (`happyllm_support.text.grammar_exact.ambiguity`), the entropy of a
+story is the entropy of its derivation. No language model can have a lower mean loss per story than
+`StoryWorld.entropy`, and `log_prob` says how surprising any one story is at best.
 """
 
 from __future__ import annotations
@@ -67,10 +69,10 @@ class StoryWorld:
         self._questions = {plot.name: plot.questions for plot in _DOMAINS[domain].PLOTS}
         self._mean_bytes: dict[str, float] = {}
 
-    # ---- drawing -------------------------------------------------------------------------------------------------------------
+    # ---- drawing -------------------------------------------------------------------------------
 
     def sample(self, rng: np.random.Generator) -> Story:
-        """Draws one story with a fixed number of uniform numbers from `rng` (with PCG64, the same on every platform)."""
+        """Draws one story with a fixed number of uniforms from `rng` (with PCG64, the same on every platform)."""
         derivation, context, log_prob = self._draw(rng)
         return self._story(derivation, context, log_prob)
 
@@ -80,8 +82,9 @@ class StoryWorld:
         Args:
             n: how many documents.
             seed: of a PCG64 generator.
-            language: "en", "zh", or "both": document 0, 2, 4... in English and 1, 3, 5... in Chinese. These are the same independent
-                stories that one language alone would give, none told twice; so nothing in a document says what the next one is.
+            language: "en", "zh", or "both": document 0, 2, 4... in English and 1, 3, 5... in Chinese. These are the
+                same independent stories that one language alone would give, none told twice; so nothing in a document
+                says what the next one is.
 
         Raises:
             ValueError: a negative n, an unknown language.
@@ -104,7 +107,7 @@ class StoryWorld:
         facts = {"plot": derivation[-1].beat.split(".")[0], **{name: item.key for name, item in context.items()}}
         return Story(derivation, en, zh, facts, log_prob)
 
-    # ---- measuring -----------------------------------------------------------------------------------------------------------
+    # ---- measuring -----------------------------------------------------------------------------
 
     @cached_property
     def entropy(self) -> float:
@@ -115,7 +118,8 @@ class StoryWorld:
         """Reads a story back.
 
         Raises:
-            ValueError: an unknown language; a text that is no story (names the character at which it departs from every story).
+            ValueError: an unknown language; a text that is no story (names the character at which it departs from
+                every story).
         """
         return self._story(*self.grammar.parse(text, language))
 
@@ -132,7 +136,7 @@ class StoryWorld:
         return self._mean_bytes[language]
 
     def bits_per_byte(self, language: str) -> float:
-        """The entropy in bits over the mean length in bytes: the floor of a model's bits per byte on these stories (exact)."""
+        """The entropy in bits over the mean length in bytes: the floor of a model's bits per byte, exact."""
         return self.entropy / math.log(2) / self.mean_bytes(language)
 
     def nats_per_token(
@@ -140,14 +144,14 @@ class StoryWorld:
     ) -> float:
         """The entropy over the mean number of tokens that `encode` makes of a story: the floor of the loss per token.
 
-        The numerator is exact, the denominator a mean over n sampled stories. A model that also predicts an end-of-story token has one
-        more token per story: let `encode` add it.
+        The numerator is exact, the denominator a mean over n sampled stories. A model that also predicts an
+        end-of-story token has one more token per story: let `encode` add it.
         """
         if n < 1:
             raise ValueError(f"n must be at least 1 to estimate the mean number of tokens, got {n}")
         return self.entropy / (sum(len(encode(text)) for text in self.stories(n, seed=seed, language=language)) / n)
 
-    # ---- tasks ---------------------------------------------------------------------------------------------------------------
+    # ---- tasks ---------------------------------------------------------------------------------
 
     def tasks(self, n: int, *, seed: int, kinds: Iterable[str] = KINDS, language: str = "both") -> Iterator[Task]:
         """Draws n tasks about fresh stories; the kinds take turns, and so do the languages when it is "both".

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from happyllm_support.text.grammar import Item
+from happyllm_support.text.grammar_rules import Item
 
 
 def _item(en: str, zh: str, en_forms: dict[str, str] | None = None, zh_forms: dict[str, str] | None = None) -> Item:

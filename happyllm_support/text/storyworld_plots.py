@@ -1,14 +1,14 @@
 """How stories of both domains begin, and the three plots that both tell: something lost, a present, a thing that broke.
 
-A plot is a list of opening lines (they tell what the hero has or wants), beats that follow each other, and questions about the facts.
-Every line stands here twice, in English and in Chinese, with the same gaps.
+A plot is a list of opening lines (they tell what the hero has or wants), beats that follow each other, and questions
+about the facts. Every line stands here twice, in English and in Chinese, with the same gaps.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from happyllm_support.text.grammar import Beat, Item, Line, Variable
+from happyllm_support.text.grammar_rules import Beat, Item, Line, Variable
 from happyllm_support.text.storyworld_lexicon import COLOURS, DAYS, NUMBERS, TRAITS, Lexicon
 
 
@@ -73,8 +73,8 @@ def shared_variables(words: Lexicon) -> list[Variable]:
 OPENING = (
     line("Once upon a time {trait.a} {hero.girl} named {hero} lived {home}.",
          "从前，{home}住着一个{trait}的{hero.girl}，名叫{hero}。"),
-    line("{hero} lived {home}, and everybody knew how {trait} {hero.he} was.",
-         "{hero}住在{home}，大家都知道{hero.he}有多{trait}。"),
+    line("{hero} lived {home} and was as {trait} as can be.",
+         "{hero}住在{home}，{hero.he}{trait}极了。"),
     line("In a little house {home} lived {hero}, {trait.a} {hero.girl}.",
          "{home}有一间小屋，里面住着{hero}，一个{trait}的{hero.girl}。"),
     line("{hero} was {trait.a} {hero.girl} who lived {home}.",
@@ -84,8 +84,8 @@ OPENING = (
 LOST = Plot(
     "lost",
     wants=(
-        line("{hero.He} had {colour.a} {thing} and took it everywhere.",
-             "{hero.he}有{thing.one}{colour}的{thing}，走到哪儿都带着。"),
+        line("{hero.He} took {hero.his} {colour} {thing} everywhere.",
+             "{hero.he}走到哪儿都带着{thing.one}{colour}的{thing}。"),
         line("{hero.His} dearest treasure was {colour.a} {thing}.",
              "{hero.he}最心爱的宝贝是{thing.one}{colour}的{thing}。"),
     ),
@@ -93,34 +93,34 @@ LOST = Plot(
         (
             line("But one {day} it was gone.",
                  "可是在一个{day}，它不见了。"),
-            line("One {day} {hero.he} came home without it.",
-                 "一个{day}，{hero.he}回到家才发现它丢了。"),
+            line("One {day} {hero.he} lost it.",
+                 "一个{day}，{hero.he}把它弄丢了。"),
         ),
         (
             line("{hero} looked {place}, but there was only {animal.a}.",
                  "{hero}去{place}找，可那里只有一只{animal}。", trait={"brave": 3.0}),
-            line("\"Have you seen my {thing}?\" {hero.he} asked {animal.a} {place}, but it said nothing.",
+            line("\"Have you seen my {thing}?\" {hero.he} asked {animal.a} {place}. It said nothing.",
                  "“你看见我的{thing}了吗？”{hero.he}问{place}的一只{animal}，可它一声不吭。", trait={"curious": 3.0}),
             line("{hero.He} searched {place} and met nobody but {animal.a}.",
                  "{hero.he}在{place}找了又找，只遇见一只{animal}。"),
         ),
         (
-            line("Then {friend} came by and said, \"I saw something {colour} {place2}.\"",
-                 "这时{friend}走过来说：“我看见{place2}有个{colour}的东西。”"),
+            line("\"I saw something {colour} {place2},\" said {friend}.",
+                 "“我看见{place2}有个{colour}的东西。”{friend}说。"),
             line("\"Don't cry,\" said {friend}. \"There is something {colour} {place2}.\"",
                  "“别哭，”{friend}说，“{place2}有个{colour}的东西。”", trait={"shy": 3.0}),
-            line("{friend} helped {hero.him} search, and {place2} they saw something {colour}.",
-                 "{friend}帮{hero.he}一起找，两人看见{place2}有个{colour}的东西。", trait={"cheerful": 3.0}),
+            line("Then {friend} saw something {colour} {place2}.",
+                 "后来，{friend}看见{place2}有个{colour}的东西。", trait={"cheerful": 3.0}),
         ),
         (
-            line("It was the {thing}! The {animal} had dragged it there to play with.",
+            line("It was the {thing}! The {animal} had been playing with it.",
                  "正是{thing.that}{thing}！原来是那只{animal}把它拖来玩的。"),
             line("There lay the {thing}, and the {animal} was fast asleep beside it.",
                  "{thing.that}{thing}就在那里，那只{animal}正在旁边呼呼大睡。"),
         ),
         (
-            line("\"Thank you,\" said {hero}, and {friend} carried the {colour} {thing} back to the house {home}.",
-                 "“谢谢你。”{hero}说。{friend}帮忙把{colour}的{thing}拿回了{home}的家。"),
+            line("{hero} thanked {friend} and carried the {thing} back to the house {home}.",
+                 "{hero}谢过{friend}，把{thing}带回了{home}的家。"),
             line("From that day on, {hero} and {friend} shared the {colour} {thing}.",
                  "从那天起，{hero}和{friend}一起分享{thing.that}{colour}的{thing}。"),
             line("{hero} laughed, left the {thing} to the {animal}, and walked home with {friend}.",
@@ -140,18 +140,18 @@ GIFT = Plot(
     wants=(
         line("{hero.He} wanted to buy {colour.a} {thing} for {friend}'s birthday.",
              "{hero.he}想给{friend}买{thing.one}{colour}的{thing}当生日礼物。"),
-        line("{friend}'s birthday was near, and {hero} wanted to give {friend.him} {colour.a} {thing}.",
-             "{friend}的生日快到了，{hero}想送给{friend.he}{thing.one}{colour}的{thing}。"),
+        line("{hero.He} dreamed of giving {friend} {colour.a} {thing} on {friend.his} birthday.",
+             "{hero.he}一心想在{friend}生日那天送{friend.he}{thing.one}{colour}的{thing}。"),
     ),
     beats=(
         (
             line("But it cost {n} coins, and {hero.he} had only {m}.",
                  "可是它要{n}枚硬币，{hero.he}只有{m}枚。"),
-            line("It cost {n} coins. {hero} counted {hero.his} money twice and had only {m}.",
-                 "它要{n}枚硬币。{hero}把钱数了两遍，只有{m}枚。"),
+            line("It cost {n} coins. {hero} counted {hero.his} money: {m}.",
+                 "它要{n}枚硬币。{hero}数了数自己的钱：{m}枚。"),
         ),
         (
-            line("So {hero.he} helped the {worker} {worker.job} and got {k} coins for it.",
+            line("So {hero.he} helped the {worker} {worker.job} for {k} coins.",
                  "于是{hero.he}帮{worker}{worker.job}，挣到了{k}枚硬币。", trait={"brave": 3.0}),
             line("\"Come and {worker.job} for me,\" said the {worker}, and paid {hero.him} {k} coins.",
                  "“来帮我{worker.job}吧。”{worker}说，然后付给{hero.he}{k}枚硬币。", trait={"shy": 3.0}),
@@ -161,16 +161,16 @@ GIFT = Plot(
         (
             line("Now it was enough. {hero.He} bought the {thing} and hid it {place}.",
                  "现在钱够了。{hero.he}买下{thing.that}{thing}，藏在{place}。"),
-            line("With all {n} coins {hero.he} ran to the shop, and that night {hero.he} hid the {thing} {place}.",
-                 "{hero.he}拿着{n}枚硬币跑到店里，当晚就把{thing}藏到了{place}。"),
+            line("With {n} coins {hero.he} ran to the shop. At night {hero.he} hid the {thing} {place}.",
+                 "{hero.he}拿着{n}枚硬币跑到店里，夜里把{thing}藏到了{place}。"),
         ),
         (
             line("On the birthday {friend} looked {place} and jumped for joy.",
                  "生日那天，{friend}去{place}一看，高兴得跳了起来。"),
-            line("\"Look {place}!\" said {hero} on the birthday, and there {friend} found the {colour} {thing}.",
-                 "“去{place}看看！”生日那天{hero}说。{friend}在那里找到了{thing.that}{colour}的{thing}。"),
-            line("When {friend} found the {thing}, {friend.he} hugged {hero}: \"{colour.Cap} is my favourite colour!\"",
-                 "{friend}找到{thing}，一把抱住{hero}：“{colour}是我最喜欢的颜色！”"),
+            line("\"Look {place}!\" said {hero}, and there {friend} found the {colour} {thing}.",
+                 "“去{place}看看！”{hero}说。{friend}在那里找到了{thing.that}{colour}的{thing}。"),
+            line("{friend} found the {thing} and hugged {hero}. \"{colour.Cap} is my favourite colour!\"",
+                 "{friend}找到{thing}，抱住了{hero}。“{colour}是我最喜欢的颜色！”"),
         ),
     ),
     questions=(
@@ -204,24 +204,24 @@ TRUTH = Plot(
                  "没有人看见，{hero.he}就把{thing}藏到了{place2}。", trait={"clever": 3.0}),
         ),
         (
-            line("But that night {hero.he} could not sleep, and in the morning {hero.he} told {friend} everything.",
-                 "可是那天夜里{hero.he}睡不着，第二天早上把一切都告诉了{friend}。"),
-            line("\"Where is my {thing}?\" asked {friend} the next day, and {hero} told the truth.",
-                 "“我的{thing}呢？”第二天{friend}问。{hero}说了实话。", trait={"brave": 3.0}),
+            line("But {hero.he} could not sleep, and in the morning {hero.he} told {friend}.",
+                 "可是{hero.he}夜里睡不着，第二天早上告诉了{friend}。"),
+            line("\"Where is my {thing}?\" asked {friend}, and {hero} told the truth.",
+                 "“我的{thing}呢？”{friend}问。{hero}说了实话。", trait={"brave": 3.0}),
             line("\"I am sorry,\" {hero} whispered to {friend}. \"Your {thing} is {place2}.\"",
                  "“对不起，”{hero}小声对{friend}说，“你的{thing}在{place2}。”", trait={"shy": 3.0}),
         ),
         (
-            line("{friend} was not angry, and together they mended it with {patch.a} patch.",
-                 "{friend}没有生气，两人一起用一块{patch}的补丁把它补好了。"),
+            line("{friend} was not angry. Together they put {patch.a} patch on it.",
+                 "{friend}没有生气，两人一起给它打上一块{patch}的补丁。"),
             line("\"Then we will mend it,\" said {friend}, and found {patch.a} patch.",
                  "“那我们把它补好吧。”{friend}说着，找来一块{patch}的补丁。"),
         ),
         (
-            line("Now the {colour} {thing} has {patch.a} patch, and {hero} and {friend} like it even better.",
-                 "现在{thing.that}{colour}的{thing}上有一块{patch}的补丁，{hero}和{friend}更喜欢它了。"),
-            line("The {thing} was {colour} and {patch} now, and {hero} never hid anything from {friend} again.",
-                 "{thing.that}{thing}如今又有{colour}又有{patch}，{hero}再也没有瞒过{friend}什么事。"),
+            line("{hero} and {friend} like the {colour} {thing} with the {patch} patch even better.",
+                 "{hero}和{friend}更喜欢这个打了{patch}补丁的{colour}{thing}了。"),
+            line("The {thing} was {colour} and {patch} now, and {hero} never lied to {friend}.",
+                 "{thing.that}{thing}如今又有{colour}又有{patch}，{hero}再也没有骗过{friend}。"),
         ),
     ),
     questions=(

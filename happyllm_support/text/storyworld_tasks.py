@@ -9,7 +9,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from happyllm_support.text.grammar import Choice, Grammar, Item, gaps
+from happyllm_support.text.grammar import Choice, Grammar
+from happyllm_support.text.grammar_rules import Item, gaps
 from happyllm_support.text.storyworld_plots import Question
 
 T = TypeVar("T")
@@ -28,7 +29,7 @@ class Task:
     answer: str
 
 
-# What {hero} has, what happens to it, what is asked: {x} and {y} are digits. "gains" answers x + y, "loses" x - y, "gives" x * y.
+# Word problems; {x} and {y} become digits. The answer to "gains" is x + y, to "loses" x - y, to "gives" x * y.
 _SUMS = {
     "en": {
         "gains": (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
-from happyllm_support.text.grammar import Grammar, Item, Variable
+from happyllm_support.text.grammar import Grammar
+from happyllm_support.text.grammar_rules import Item, Variable
 from happyllm_support.text.storyworld_lexicon import HELPER_AT, HELPERS, SNACKS, SPOTS, TOOLS, VILLAGE
 from happyllm_support.text.storyworld_plots import (
     GIFT,
@@ -21,9 +22,9 @@ from happyllm_support.text.storyworld_plots import (
 STUCK = Plot(
     "stuck",
     wants=(
-        line("One windy day {hero.he} went out with {friend} and {colour.a} {thing}.",
-             "一个刮风的日子，{hero.he}带着{thing.one}{colour}的{thing}，和{friend}一起出门。"),
-        line("When spring came, {hero.he} showed {friend} {hero.his} new {colour} {thing}.",
+        line("One day {hero.he} went out with {friend} and {colour.a} {thing}.",
+             "一天，{hero.he}带着{thing.one}{colour}的{thing}，和{friend}一起出门。"),
+        line("In spring {hero.he} showed {friend} {hero.his} new {colour} {thing}.",
              "春天来了，{hero.he}给{friend}看自己新得的{colour}{thing}。"),
     ),
     beats=(
@@ -40,19 +41,19 @@ STUCK = Plot(
                  "{friend}先拿来{tool}，又拿来{tool2}，全是白费力气。", trait={"shy": 3.0}),
         ),
         (
-            line("\"For a piece of {snack} I will fetch it,\" said {helper.a}.",
-                 "“给我一块{snack}，我就去拿。”一只{helper}说。"),
-            line("{helper.A} was watching. \"I can get it,\" it said, \"if you give me some {snack}.\"",
-                 "一只{helper}一直在看。“我拿得到，”它说，“不过要给我一点{snack}。”"),
+            line("\"Give me {snack} and I will fetch it,\" said {helper.a}.",
+                 "“给我{snack}，我就去拿。”一只{helper}说。"),
+            line("{helper.A} came and said, \"I can get it for some {snack}.\"",
+                 "一只{helper}走过来说：“给我一点{snack}，我拿得到。”"),
         ),
         (
-            line("{hero} promised, and the {helper} {helper.way} and brought back the {colour} {thing}.",
+            line("{hero} promised, and the {helper} {helper.way} and got the {colour} {thing}.",
                  "{hero}答应了，{helper}就{helper.way}，把{colour}的{thing}拿了回来。"),
-            line("{friend} had {snack} in {friend.his} pocket, so the {helper} {helper.way} and got the {thing}.",
-                 "{friend}的口袋里正好有{snack}，{helper}就{helper.way}，取回了{thing}。"),
+            line("{friend} had {snack}, so the {helper} {helper.way} and got the {thing}.",
+                 "{friend}正好有{snack}，{helper}就{helper.way}，取回了{thing}。"),
         ),
         (
-            line("They all ate {snack} together, and {hero} held on tight to the {colour} {thing}.",
+            line("They all ate {snack} together, and {hero} held the {colour} {thing} tight.",
                  "大家一起吃{snack}，{hero}紧紧抓着{thing.that}{colour}的{thing}。"),
             line("Ever since, {hero} and {friend} bring the {helper} {snack} every Sunday.",
                  "从那以后，每个星期天{hero}和{friend}都给{helper}送{snack}。"),
@@ -99,12 +100,12 @@ SHARE = Plot(
                  "刮起冷风的时候，{friend}给{hero}披上了一件{colour}的外套。"),
         ),
         (
-            line("\"Only {k}?\" asked the grandmother. Then she saw the {colour} coat, and {hero} told her about {friend}.",
-                 "“只有{k}个？”奶奶问。她看见{colour}的外套，{hero}就讲起了{friend}。"),
-            line("{hero}'s grandmother counted {k} {food}, heard about {friend}, and smiled.",
-                 "{hero}的奶奶数了数，有{k}个{food}。她听说了{friend}的事，笑了。"),
-            line("So {hero} brought {hero.his} grandmother only {k} {food}, but {hero.he} had a new friend, {friend}.",
-                 "就这样，{hero}只给奶奶带去{k}个{food}，却多了一个新朋友{friend}。"),
+            line("\"Only {k}?\" asked the grandmother. {hero} pointed at the {colour} coat.",
+                 "“只有{k}个？”奶奶问。{hero}指了指那件{colour}的外套。"),
+            line("The grandmother counted {k} {food}, heard about {friend}, and smiled at {hero}.",
+                 "奶奶数了数，有{k}个{food}。她听说了{friend}的事，对{hero}笑了。"),
+            line("So {hero} came with only {k} {food}, but with a new friend, {friend}.",
+                 "就这样，{hero}只带来{k}个{food}，却多了一个新朋友{friend}。"),
         ),
     ),
     questions=(
@@ -132,8 +133,8 @@ FOG = Plot(
                  "天早早地黑了，走到{place}，{hero.he}不认得路了。"),
         ),
         (
-            line("{hero} sat down and wanted to cry, but {animal.a} came and sat beside {hero.him}.",
-                 "{hero}坐下来想哭，一只{animal}走过来坐在{hero.he}身边。", trait={"shy": 3.0}),
+            line("{hero} sat down to cry, but {animal.a} sat down beside {hero.him}.",
+                 "{hero}坐下来想哭，一只{animal}坐到了{hero.he}身边。", trait={"shy": 3.0}),
             line("\"Hello!\" {hero} called into the dark, and only {animal.a} answered.",
                  "“有人吗？”{hero}朝黑暗里喊，只有一只{animal}应了一声。", trait={"brave": 3.0}),
             line("{hero.He} sang a song to keep warm, and {animal.a} listened.",
@@ -146,12 +147,12 @@ FOG = Plot(
                  "{friend}放心不下，点起一盏{colour}的灯出来找。"),
         ),
         (
-            line("\"I saw your {colour} light,\" said {hero}, and they walked hand in hand to the house {home2}.",
-                 "“我看见了你{colour}的灯光。”{hero}说。两人手拉手走到了{home2}的家。"),
-            line("Soon {hero} was drinking hot milk {home2}, and the {animal} slept under the {colour} lamp.",
+            line("\"I saw your {colour} light,\" said {hero}, and they ran to the house {home2}.",
+                 "“我看见了你{colour}的灯光。”{hero}说。两人跑到了{home2}的家。"),
+            line("Soon {hero} had hot milk {home2}, and the {animal} slept under the {colour} lamp.",
                  "不久，{hero}在{home2}喝上了热牛奶，那只{animal}睡在{colour}的灯下。"),
-            line("From then on, {friend} lit the {colour} lamp whenever {hero} came from the house {home}.",
-                 "从那以后，每当{hero}从{home}的家里过来，{friend}就点亮{colour}的灯。"),
+            line("Now {friend} lights the {colour} lamp when {hero} comes from the house {home}.",
+                 "如今，{hero}每次从{home}的家里过来，{friend}都会点亮{colour}的灯。"),
         ),
     ),
     questions=(
