@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import bpe_memory, bpe_training
+from benchmarks import bpe_memory, bpe_training, encoding
 from benchmarks.compare import Comparison
 
-COMPARISONS: tuple[Comparison, ...] = (*bpe_training.COMPARISONS, *bpe_memory.COMPARISONS)
+COMPARISONS: tuple[Comparison, ...] = (*bpe_training.COMPARISONS, *bpe_memory.COMPARISONS, *encoding.COMPARISONS)

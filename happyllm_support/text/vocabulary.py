@@ -86,8 +86,8 @@ def model_from_strings(
 ) -> BPEModel:
     """Build a model from tokens and merges written as strings.
 
-    The ids must be laid out as in GPT-2: the bytes first in any order, then the merges in theirs, then what is left, the
-    special tokens.
+    The ids must be laid out as in GPT-2: the bytes first in any order, then the merges in theirs, then what is left,
+    the special tokens.
 
     Args:
         vocabulary: token -> id.
