@@ -142,11 +142,8 @@ def describe(machine: dict[str, Any]) -> str:
 
 def number(value: float) -> str:
     """A figure with at most three significant digits, and thousands separated: 0.312, 15.4, 8,190."""
-    if value == 0:
-        return "0"
-    if abs(value) >= 1000:
-        return f"{float(f'{value:.3g}'):,.0f}"
-    return f"{float(f'{value:.3g}'):g}"
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.0f}" if abs(rounded) >= 1000 else f"{rounded:g}"
 
 
 def _round(value: float) -> float:

@@ -53,14 +53,14 @@ class Batch:
             weights: (m,) the counts of the pre-tokens around them.
             min_frequency: rarer pairs are left out; their count can only fall.
         """
-        begins = np.flatnonzero(np.concatenate((_TRUE[: len(codes)], codes[1:] != codes[:-1])))
+        begins = np.concatenate((_TRUE[: len(codes)], codes[1:] != codes[:-1])).nonzero()[0]
         counts = np.add.reduceat(weights, begins, dtype=np.int64) if len(codes) else weights
-        frequent = np.flatnonzero(counts >= min_frequency)
+        frequent = (counts >= min_frequency).nonzero()[0]
         best_first = frequent[(-counts[frequent]).argsort(kind="stable")]
         self.codes = codes[begins[best_first]]
         self.counts = counts[best_first]
         self.begins = begins[best_first]
-        self.ends = np.append(begins[1:], len(codes))[best_first]
+        self.ends = np.concatenate((begins[1:], (len(codes),)))[best_first]
         self.positions = places
         self.next = 0
 
