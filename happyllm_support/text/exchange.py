@@ -53,15 +53,9 @@ def to_huggingface(tokenizer: Tokenizer, path: str | os.PathLike[str]) -> None:
         "padding": None,
         "added_tokens": [_added_token(text, token) for text, token in specials.items()],
         "normalizer": None,
-        "pre_tokenizer": {
-            "type": "Sequence",
-            "pretokenizers": [
-                {"type": "Split", "pattern": {"Regex": model.pattern}, "behavior": "Isolated", "invert": False},
-                {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False},
-            ],
-        },
+        "pre_tokenizer": _pre_tokenizer(model.pattern),
         "post_processor": None,
-        "decoder": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False},
+        "decoder": _byte_level(use_regex=False),
         "model": {
             "type": "BPE",
             "dropout": None,
@@ -101,6 +95,17 @@ def from_huggingface(path: str | os.PathLike[str]) -> Tokenizer:
     vocabulary = check_vocabulary(_object(model, "vocab", path) | added, str(path))
     merges = [_merge(merge, number, path) for number, merge in enumerate(_list(model, "merges", path), start=1)]
     return Tokenizer(model_from_strings(vocabulary, merges, pattern, str(path), is_special=added.__contains__))
+
+
+def _pre_tokenizer(pattern: str) -> dict[str, Any]:
+    if pattern == GPT2_PATTERN:
+        return _byte_level(use_regex=True)  # built in there, and faster
+    split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+    return {"type": "Sequence", "pretokenizers": [split, _byte_level(use_regex=False)]}
+
+
+def _byte_level(*, use_regex: bool) -> dict[str, Any]:
+    return {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": use_regex}
 
 
 def _added_token(text: str, token: int) -> dict[str, Any]:

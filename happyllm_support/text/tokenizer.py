@@ -118,7 +118,8 @@ class Tokenizer:
         Raises:
             ValueError: a lone surrogate, an unknown special token, or bos or eos wanted where the vocabulary has none.
         """
-        if not (allowed_special or add_bos or add_eos) and errors == "strict" and len(text) < 2 * _LONG_RUN:
+        plain = not (allowed_special or add_bos or add_eos) and errors == "strict"
+        if plain and (len(text) < 2 * _LONG_RUN or not _has_long_run(text)):
             try:  # the common case, on the shortest way
                 return self._encode(text)
             except BaseException as error:
