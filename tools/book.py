@@ -2,6 +2,7 @@
 
     python tools/book.py            # build/html/index.html, replaced only when everything succeeded
     python tools/book.py --draft    # while writing: pages that do not exist yet are left out, warnings are shown
+    SCALE=gpu python tools/book.py  # with the chapters of build/gpu/chapters, into build/gpu/html
 
 Chapters are rendered from the outputs that their notebooks store; nothing is executed here. MathJax is taken from the
 installed package sphinx-mathjax-offline, so that no page needs a network. HAPPYLLM_REPOSITORY, or `repository: url` in
@@ -76,8 +77,9 @@ def source_of(document: str) -> Path | None:
 def fingerprint() -> str:
     """SHA-256 over every source of the book: pages, notebooks, docstrings, and the settings of this run."""
     digest = hashlib.sha256(os.environ.get("HAPPYLLM_REPOSITORY", "").encode())
-    paths = [*ROOT.glob("book/**/*"), *ROOT.glob("chapters/*.ipynb"), *ROOT.glob("happyllm_support/**/*.py"), __file__]
-    for path in sorted(map(Path, paths)):
+    paths = [*ROOT.glob("book/**/*"), *ROOT.glob("chapters/*.ipynb"), *ROOT.glob("happyllm_support/**/*.py")]
+    paths += [Path(__file__), Path(__file__).with_name("sphinx_package.py")]
+    for path in sorted(paths):
         if path.is_file() and "__pycache__" not in path.parts:
             digest.update(path.relative_to(ROOT).as_posix().encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())
@@ -121,8 +123,20 @@ def contents(*, draft: bool) -> dict[str, Any]:
     return toc
 
 
-def render(*, draft: bool = False) -> Path:
-    """Render the whole book into build/html and return its first page.
+def gpu_sources(folder: Path) -> Path:
+    """A copy of the book's sources in which the chapters that a GPU run has executed replace the committed ones."""
+    executed = ROOT / "build" / "gpu" / "chapters"
+    if not list(executed.glob("*.ipynb")):
+        raise BookError("build/gpu/chapters has no executed chapters; run `SCALE=gpu make execute` first")
+    shutil.copytree(ROOT / "book", folder / "book")
+    shutil.copytree(ROOT / "chapters", folder / "chapters")
+    shutil.copytree(executed, folder / "chapters", dirs_exist_ok=True)
+    shutil.copytree(STATIC, folder / "build" / "static")
+    return folder
+
+
+def render(*, draft: bool = False, gpu: bool = False) -> Path:
+    """Render the whole book into build/html, or with `gpu` into build/gpu/html, and return its first page.
 
     The pages are written elsewhere first: a failing build leaves the earlier book as it was, and a successful one
     leaves no page of an earlier book behind.
@@ -135,6 +149,7 @@ def render(*, draft: bool = False) -> Path:
     work.mkdir(parents=True)
     try:
         copy_mathjax()
+        sources = gpu_sources(work / "sources") if gpu else ROOT
         config, toc = work / "_config.yml", work / "_toc.yml"
         config.write_text(yaml.safe_dump(settings(), allow_unicode=True), "utf-8")
         toc.write_text(yaml.safe_dump(contents(draft=draft), allow_unicode=True, sort_keys=False), "utf-8")
@@ -142,7 +157,7 @@ def render(*, draft: bool = False) -> Path:
         command += ["--toc", str(toc), "--config", str(config)]
         command += ["--path-output", str(work), "-n", "--all", *([] if draft else ["-W", "--keep-going"])]
         environment = os.environ | {"PYTHONUTF8": "1", "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8")
+        done = subprocess.run(command, cwd=sources, env=environment, capture_output=True, encoding="utf-8")
         LOG.write_text(done.stdout + done.stderr, "utf-8")
         errors = re.sub(r"\x1b\[[0-9;]*m", "", done.stderr)
         warnings = [line for line in errors.splitlines() if re.search(r"WARNING|ERROR|CRITICAL|SEVERE|Error", line)]
@@ -151,12 +166,14 @@ def render(*, draft: bool = False) -> Path:
         if done.returncode or not (work / "_build" / "html" / "index.html").is_file():
             count = f"{len(warnings)} warnings" if warnings else "an error"
             raise BookError(f"Sphinx reported {count}; the whole output is in {LOG.relative_to(ROOT)}")
-        shutil.rmtree(HTML, ignore_errors=True)
-        os.replace(work / "_build" / "html", HTML)
-        STAMP.write_text(stamp + "\n", "utf-8")
+        target = ROOT / "build" / "gpu" / "html" if gpu else HTML
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(work / "_build" / "html", target)
+        if not gpu and not draft:
+            STAMP.write_text(stamp + "\n", "utf-8")
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return HTML / "index.html"
+    return target / "index.html"
 
 
 def main() -> int:
@@ -167,11 +184,11 @@ def main() -> int:
     started = time.perf_counter()
     print("rendering the book ...", flush=True)
     try:
-        first = render(draft=options.draft)
+        first = render(draft=options.draft, gpu=os.environ.get("SCALE", "cpu") == "gpu")
     except BookError as error:
         print(f"tools/book.py: {error}", file=sys.stderr)
         return 1
-    pages = sum(1 for _ in HTML.rglob("*.html"))
+    pages = sum(1 for _ in first.parent.rglob("*.html"))
     print(f"{pages} pages in {time.perf_counter() - started:.0f} s. Open in a browser:\n  {first}\n  {first.as_uri()}")
     return 0
 

@@ -96,7 +96,7 @@ class CommandHelp(Directive):
         from happyllm_support import cli
 
         printed = io.StringIO()
-        with mock.patch.dict(os.environ, COLUMNS="88", NO_COLOR="1"), contextlib.redirect_stdout(printed):
+        with mock.patch.dict(os.environ, COLUMNS="80", NO_COLOR="1"), contextlib.redirect_stdout(printed):
             code = cli.main([*self.arguments, "--help"])
         if code or not printed.getvalue().strip():
             raise self.error(f"`happyllm {' '.join(self.arguments)} --help` ended with code {code}")
