@@ -77,8 +77,8 @@ class _Children(Generic[Item, Result]):
         self.busy: dict[Connection[Any, Any], int] = {}
 
     def accept(self, number: int, item: Item) -> bool:
-        """Give the item to an idle or a new child; False when all are busy."""
-        if not self.idle and len(self.processes) < self.workers:
+        """Give the item to a new child, as long as there may be one, or to an idle one; False when all are busy."""
+        if len(self.processes) < self.workers:
             self._start()
         if not self.idle:
             return False

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import psutil
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_tokenizer import ByteTokenizer
 
+from happyllm_support.files import atomic_path
 from happyllm_support.text import prepare as prepare_module
 from happyllm_support.text.bpe import BPEModel
 from happyllm_support.text.dataset import file_sha256, open_dataset
@@ -168,12 +170,14 @@ def test_full_disk_is_one_line_and_leaves_nothing(tmp_path):
     assert "\n" not in str(caught.value) and ".tmp" not in str(caught.value) and os.listdir(tmp_path) == []
 
 
-def test_full_disk_while_the_tokenizer_is_saved(tmp_path, monkeypatch):
+@pytest.mark.parametrize("write_whole", [nullcontext, atomic_path])
+def test_full_disk_while_the_tokenizer_is_saved(tmp_path, monkeypatch, write_whole):
     def full(self, path):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        with write_whole(path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(ByteTokenizer, "save", full)
-    with pytest.raises(OSError, match=r"cannot write .*data: No space left on device; nothing was left behind"):
+    with pytest.raises(OSError, match=r"^cannot write .*/data: No space left on device; nothing was left behind"):
         prepare(["a"], ByteTokenizer(), tmp_path / "data")
     assert os.listdir(tmp_path) == []
 
