@@ -42,6 +42,7 @@ class Distribution:
     """A finite distribution: outcomes of positive probability, with cumulative sums for drawing."""
 
     probs: Mapping[int, float]  # position in the pool (or index of the line) -> probability
+    log_probs: Mapping[int, float]
     positions: tuple[int, ...]
     cumulative: tuple[float, ...]
 
@@ -55,7 +56,7 @@ class Distribution:
         sums: list[float] = []
         for prob in probs.values():
             sums.append(prob + (sums[-1] if sums else 0.0))
-        return cls(probs, tuple(probs), tuple(sums))
+        return cls(probs, {at: math.log(prob) for at, prob in probs.items()}, tuple(probs), tuple(sums))
 
     def pick(self, uniform: float) -> int:
         """The outcome that a number in [0, 1) falls on."""
@@ -131,14 +132,14 @@ class Grammar:
             beat = self.beats[name]
             dist = self.line_distribution(beat, context)
             line = beat.lines[dist.pick(uniforms[used])]
-            log_prob += math.log(dist.probs[line.index])
+            log_prob += dist.log_probs[line.index]
             drawn: list[tuple[str, str]] = []
             for variable in line.new:
                 used += 1
                 dist = self.value_distribution(variable, context)
                 position = dist.pick(uniforms[used])
                 item = context[variable.name] = variable.pool[position]
-                log_prob += math.log(dist.probs[position])
+                log_prob += dist.log_probs[position]
                 drawn.append((variable.name, item.key))
             used += 1
             choices.append(Choice(name, line.index, tuple(drawn)))
@@ -187,10 +188,10 @@ class Grammar:
                     context.pop(variable.name, None)
             else:
                 raise ValueError(departure(text, max(reach)))
-            log_prob += math.log(lines.probs[index])
+            log_prob += lines.log_probs[index]
             for variable in line.new:
-                probs = self.value_distribution(variable, context).probs
-                log_prob += math.log(probs[self.position[variable.name][context[variable.name]]])
+                position = self.position[variable.name][context[variable.name]]
+                log_prob += self.value_distribution(variable, context).log_probs[position]
             choices.append(Choice(name, index, tuple((v.name, context[v.name].key) for v in line.new)))
             name, start = line.then, end
         return tuple(choices), context, log_prob
@@ -234,7 +235,7 @@ class Grammar:
     def _possible(self, line: CompiledLine, context: Context) -> bool:
         """Whether the new variables bound so far can occur together."""
         for variable in line.new:
-            if variable.given and variable.name in context and all(parent in context for parent in variable.given):
+            if variable.weight and variable.name in context and all(parent in context for parent in variable.given):
                 dist = self.value_distribution(variable, context)
                 if self.position[variable.name][context[variable.name]] not in dist.probs:
                     return False

@@ -224,7 +224,7 @@ def _allowed(grammar: Grammar, context: Mapping[str, Item]) -> bool:
     """Whether values can occur together, as far as the values that they depend on are known."""
     for name, item in context.items():
         variable = grammar.variables[name]
-        if variable.given and all(parent in context for parent in variable.given):
+        if variable.weight and all(parent in context for parent in variable.given):
             probs = grammar.value_distribution(variable, context).probs
             if grammar.position[name][item] not in probs:
                 return False

@@ -1,4 +1,4 @@
-"""The harbour, held out for fine-tuning: its own three plots (a letter in a bottle, a storm, an animal in need) and its grammar."""
+"""The harbour, held out for fine-tuning: its three own plots (a bottle, a storm, a rescue) and its grammar."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ BOTTLE = Plot(
         (
             line("A week later {friend} stood {place}, with the {animal} and {colour.a} flower.",
                  "一个星期后，{friend}站在{place}，身边是那只{animal}，手里拿着一朵{colour}的花。"),
-            line("In spring {friend} came over in a little boat and asked for {hero}, the child with the {colour} bottle.",
-                 "春天，{friend}坐着小船来了，要找那个捡到{colour}瓶子的{hero}。"),
+            line("In spring {friend} came in a little boat and asked for the child with the {colour} bottle.",
+                 "春天，{friend}坐着小船来了，要找那个捡到{colour}瓶子的孩子。"),
             line("Now {hero} and {friend} write every week, and the {animal} gets a fish for each letter.",
                  "现在{hero}和{friend}每个星期都通信，每送一封信，那只{animal}就得到一条鱼。"),
         ),
@@ -97,8 +97,8 @@ STORM = Plot(
                  "火光指明了方向，半夜里，{colour}的小船终于靠了岸。"),
         ),
         (
-            line("The next day {friend} found the {thing} {place}, and {hero} put it back into the {colour} boat.",
-                 "第二天，{friend}在{place}找到了{thing}，{hero}把它放回了{colour}的小船。"),
+            line("The next day {friend} found the {thing}, and {hero} put it back into the {colour} boat.",
+                 "第二天，{friend}找到了{thing}，{hero}把它放回了{colour}的小船。"),
             line("The {thing} was gone, but now {hero} and {friend} always ask the {worker} about the weather.",
                  "{thing}没有了，不过从此以后，{hero}和{friend}出海前总要向{worker}打听天气。"),
         ),
@@ -134,10 +134,10 @@ RESCUE = Plot(
                  "{friend}轻轻按住它，{hero}解开了{n}个结。", trait={"clever": 3.0}),
         ),
         (
-            line("For {m} days they fed it {food}, and then they let it go.",
-                 "两人喂了它{m}天{food}，然后放它走了。"),
-            line("It stayed {m} days, ate a great many {food}, and then it was gone.",
-                 "它住了{m}天，吃了好多{food}，后来就不见了。"),
+            line("For a week they fed it {food}, and then they let it go.",
+                 "两人喂了它一个星期{food}，然后放它走了。"),
+            line("It stayed all summer, ate a great many {food}, and then it was gone.",
+                 "它住了一个夏天，吃了好多{food}，后来就不见了。"),
         ),
         (
             line("One evening {friend}'s {thing} fell into the water.",

@@ -1,8 +1,8 @@
-"""The words of the story world: everything that can fill a gap, in English and Chinese, for the village and for the harbour.
+"""The words of the story world: everything that can fill a gap, in English and Chinese, for both domains.
 
-Each word brings the forms that the sentences ask for: `{hero.he}` is she or he in English and 她 or 他 in Chinese; `{thing.one}` is the
-measure word that Chinese puts before it, 一只风筝, 一条围巾. Traits, colours, numbers and tools are shared by the two domains; names,
-homes, places, things, animals, workers and food are not.
+Each word brings the forms that the sentences ask for: `{hero.he}` is she or he in English and 她 or 他 in Chinese;
+`{thing.one}` is the measure word that Chinese puts before it, 一只风筝, 一条围巾. Traits, colours, numbers and times
+of day are shared by the two domains; names, homes, places, things, animals, workers and foods are not.
 """
 
 from __future__ import annotations
@@ -53,19 +53,38 @@ def _worker(en: str, zh: str, job_en: str, job_zh: str) -> Item:
     return _item(en, zh, {"job": job_en}, {"job": job_zh})
 
 
-TRAITS = tuple(
-    _described(en, zh) for en, zh in [("brave", "勇敢"), ("shy", "害羞"), ("cheerful", "开朗"), ("curious", "好奇"), ("clever", "聪明")]
+TRAITS = (
+    _described("brave", "勇敢"),
+    _described("shy", "害羞"),
+    _described("cheerful", "开朗"),
+    _described("curious", "好奇"),
+    _described("clever", "聪明"),
 )
-COLOURS = tuple(
-    _described(en, zh)
-    for en, zh in [("red", "红色"), ("blue", "蓝色"), ("green", "绿色"), ("yellow", "黄色"), ("white", "白色"), ("orange", "橙色")]
+COLOURS = (
+    _described("red", "红色"),
+    _described("blue", "蓝色"),
+    _described("green", "绿色"),
+    _described("yellow", "黄色"),
+    _described("white", "白色"),
+    _described("orange", "橙色"),
 )
-DAYS = (_item("rainy morning", "下雨的早上"), _item("cold evening", "寒冷的傍晚"), _item("summer afternoon", "夏天的午后"))
-TOOLS = (_item("a long stick", "长竹竿"), _item("a rope", "绳子"), _item("a ladder", "梯子"), _item("a net", "网兜"))
-
-WORDS_OF_NUMBERS = {2: ("two", "两"), 3: ("three", "三"), 4: ("four", "四"), 5: ("five", "五"), 6: ("six", "六"), 7: ("seven", "七"),
-                    8: ("eight", "八"), 9: ("nine", "九"), 10: ("ten", "十")}  # fmt: skip
-NUMBERS = {value: Item(str(value), {"en": {"": en, "Cap": capital(en)}, "zh": {"": zh}}) for value, (en, zh) in WORDS_OF_NUMBERS.items()}
+DAYS = (
+    _item("rainy morning", "下雨的早上"),
+    _item("cold evening", "寒冷的傍晚"),
+    _item("summer afternoon", "夏天的午后"),
+)
+NUMBERS = {
+    value: Item(str(value), {"en": {"": en, "Cap": capital(en)}, "zh": {"": zh}})
+    for value, en, zh in (
+        (2, "two", "两"),
+        (3, "three", "三"),
+        (4, "four", "四"),
+        (5, "five", "五"),
+        (6, "six", "六"),
+        (8, "eight", "八"),
+        (10, "ten", "十"),
+    )
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,18 +109,22 @@ VILLAGE = Lexicon(
     ),
     homes=(_item("by the river", "河边"), _item("on the hill", "山坡上"), _item("next to the mill", "磨坊旁边"),
            _item("at the edge of the forest", "森林边上")),
-    places=(_item("behind the barn", "谷仓后面"), _item("under the bridge", "小桥下面"), _item("beside the well", "水井旁边"),
-            _item("in the tall grass", "草丛里"), _item("under the apple tree", "苹果树下"), _item("by the pond", "池塘边")),
+    places=(_item("behind the barn", "谷仓后面"), _item("under the bridge", "小桥下面"),
+            _item("beside the well", "水井旁边"),
+            _item("in the tall grass", "草丛里"), _item("under the apple tree", "苹果树下"),
+            _item("by the pond", "池塘边")),
     things=(
         _thing("kite", "风筝", "只", "tore", "破了"), _thing("ball", "皮球", "个", "got a hole", "破了"),
         _thing("scarf", "围巾", "条", "tore", "破了"), _thing("hat", "草帽", "顶", "tore", "破了"),
         _thing("umbrella", "雨伞", "把", "got a hole", "破了"), _thing("flag", "小旗", "面", "tore", "破了"),
         _thing("basket", "篮子", "个", "got a hole", "破了"), _thing("lantern", "灯笼", "盏", "got a hole", "破了"),
     ),
-    animals=(_described("cat", "小猫"), _described("hen", "母鸡"), _described("goose", "大鹅"), _described("fox", "狐狸")),
+    animals=(_described("cat", "小猫"), _described("hen", "母鸡"),
+             _described("goose", "大鹅"), _described("fox", "狐狸")),
     workers=(
         _worker("baker", "面包师", "carry flour", "搬面粉"), _worker("farmer", "农夫", "feed the goats", "喂山羊"),
-        _worker("tailor", "裁缝", "sew on buttons", "缝扣子"), _worker("gardener", "园丁", "water the roses", "浇玫瑰花"),
+        _worker("tailor", "裁缝", "sew on buttons", "缝扣子"),
+        _worker("gardener", "园丁", "water the roses", "浇玫瑰花"),
     ),
     foods=(_item("apples", "苹果"), _item("pears", "梨"), _item("plums", "李子"), _item("peaches", "桃子")),
 )  # fmt: skip
@@ -115,18 +138,23 @@ HARBOUR = Lexicon(
     ),
     homes=(_item("above the fish market", "鱼市楼上"), _item("beside the lighthouse", "灯塔旁边"),
            _item("on an old ferry", "一艘旧渡船上"), _item("at the end of the pier", "码头尽头")),
-    places=(_item("among the rocks", "礁石中间"), _item("under the jetty", "栈桥下面"), _item("behind the boatyard", "船坞后面"),
-            _item("in the dunes", "沙丘里"), _item("beside the big anchor", "大铁锚旁边"), _item("by the salt shed", "盐仓旁边")),
+    places=(_item("among the rocks", "礁石中间"), _item("under the jetty", "栈桥下面"),
+            _item("behind the boatyard", "船坞后面"),
+            _item("in the dunes", "沙丘里"), _item("beside the big anchor", "大铁锚旁边"),
+            _item("by the salt shed", "盐仓旁边")),
     things=(
         _thing("raincoat", "雨衣", "件", "tore", "破了"), _thing("bucket", "水桶", "只", "got a hole", "破了"),
         _thing("blanket", "毯子", "条", "tore", "破了"), _thing("net", "渔网", "张", "tore", "破了"),
         _thing("sweater", "毛衣", "件", "tore", "破了"), _thing("cushion", "坐垫", "个", "got a hole", "破了"),
-        _thing("toy boat", "玩具船", "条", "got a hole", "破了"), _thing("sailor's cap", "水手帽", "顶", "tore", "破了"),
+        _thing("toy boat", "玩具船", "条", "got a hole", "破了"),
+        _thing("sailor's cap", "水手帽", "顶", "tore", "破了"),
     ),
-    animals=(_described("seagull", "海鸥"), _described("crab", "螃蟹"), _described("otter", "水獭"), _described("pelican", "鹈鹕")),
+    animals=(_described("seagull", "海鸥"), _described("crab", "螃蟹"),
+             _described("otter", "水獭"), _described("pelican", "鹈鹕")),
     workers=(
         _worker("fisherman", "渔夫", "mend the nets", "补网"), _worker("captain", "船长", "scrub the deck", "擦甲板"),
-        _worker("cook", "厨师", "peel potatoes", "削土豆"), _worker("boatbuilder", "造船匠", "sand the planks", "磨木板"),
+        _worker("cook", "厨师", "peel potatoes", "削土豆"),
+        _worker("boatbuilder", "造船匠", "sand the planks", "磨木板"),
     ),
     foods=(_item("herrings", "鲱鱼"), _item("sardines", "沙丁鱼"), _item("shrimps", "大虾"), _item("mussels", "贻贝")),
 )  # fmt: skip
@@ -145,4 +173,3 @@ HELPER_AT = {
     "in the middle of the lake": {"duck": 1.0},
     "deep in a thorn bush": {"mouse": 1.0, "hedgehog": 1.0},
 }
-SNACKS = (_item("bread", "面包"), _item("cheese", "奶酪"), _item("cake", "蛋糕"))

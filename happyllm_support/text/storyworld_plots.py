@@ -42,14 +42,13 @@ def differs(item: Item, other: Item) -> float:
     return float(item is not other)
 
 
-def rest_of(item: Item, whole: Item, part: Item) -> float:
-    """A weight that allows the difference of two numbers only."""
-    return float(int(item.key) == int(whole.key) - int(part.key))
+def half_of(item: Item, whole: Item) -> float:
+    """A weight that allows half of a number only."""
+    return float(2 * int(item.key) == int(whole.key))
 
 
 def shared_variables(words: Lexicon) -> list[Variable]:
     """The variables that the opening and the shared plots draw."""
-    numbers = tuple(NUMBERS.values())
     return [
         Variable(name="hero", pool=words.names),
         Variable(name="trait", pool=TRAITS),
@@ -57,16 +56,14 @@ def shared_variables(words: Lexicon) -> list[Variable]:
         Variable(name="friend", pool=words.names, given=("hero",), weight=differs),
         Variable(name="thing", pool=words.things),
         Variable(name="colour", pool=COLOURS),
-        Variable(name="patch", pool=COLOURS, given=("colour",), weight=differs),
         Variable(name="day", pool=DAYS),
         Variable(name="place", pool=words.places),
         Variable(name="place2", pool=words.places, given=("place",), weight=differs),
         Variable(name="animal", pool=words.animals),
         Variable(name="worker", pool=words.workers),
         Variable(name="food", pool=words.foods),
-        Variable(name="n", pool=tuple(NUMBERS[value] for value in (6, 7, 8, 9))),
-        Variable(name="m", pool=tuple(NUMBERS[value] for value in (2, 3, 4))),
-        Variable(name="k", pool=numbers, given=("n", "m"), weight=rest_of),
+        Variable(name="n", pool=tuple(NUMBERS[value] for value in (4, 6, 8, 10))),
+        Variable(name="k", pool=tuple(NUMBERS[value] for value in (2, 3, 4, 5)), given=("n",), weight=half_of),
     ]
 
 
@@ -119,8 +116,8 @@ LOST = Plot(
                  "{thing.that}{thing}就在那里，那只{animal}正在旁边呼呼大睡。"),
         ),
         (
-            line("{hero} thanked {friend} and carried the {thing} back to the house {home}.",
-                 "{hero}谢过{friend}，把{thing}带回了{home}的家。"),
+            line("{hero} thanked {friend} and carried the {colour} {thing} home.",
+                 "{hero}谢过{friend}，把{colour}的{thing}带回了家。"),
             line("From that day on, {hero} and {friend} shared the {colour} {thing}.",
                  "从那天起，{hero}和{friend}一起分享{thing.that}{colour}的{thing}。"),
             line("{hero} laughed, left the {thing} to the {animal}, and walked home with {friend}.",
@@ -145,10 +142,10 @@ GIFT = Plot(
     ),
     beats=(
         (
-            line("But it cost {n} coins, and {hero.he} had only {m}.",
-                 "可是它要{n}枚硬币，{hero.he}只有{m}枚。"),
-            line("It cost {n} coins. {hero} counted {hero.his} money: {m}.",
-                 "它要{n}枚硬币。{hero}数了数自己的钱：{m}枚。"),
+            line("But it cost {n} coins, and {hero.he} had only half.",
+                 "可是它要{n}枚硬币，{hero.he}只有一半。"),
+            line("It cost {n} coins. {hero} counted {hero.his} money: only half.",
+                 "它要{n}枚硬币。{hero}数了数自己的钱，只有一半。"),
         ),
         (
             line("So {hero.he} helped the {worker} {worker.job} for {k} coins.",
@@ -175,7 +172,7 @@ GIFT = Plot(
     ),
     questions=(
         Question("Who got a birthday present?", "{friend}.", "谁收到了生日礼物？", "{friend}。"),
-        Question("What was the birthday present?", "{colour.A} {thing}.", "生日礼物是什么？", "{thing.one}{colour}的{thing}。"),
+        Question("What was the present?", "{colour.A} {thing}.", "礼物是什么？", "{thing.one}{colour}的{thing}。"),
         Question("Who gave {hero} work?", "The {worker}.", "谁给了{hero}活儿干？", "{worker}。"),
         Question("Where did {hero} hide the {thing}?", "{place.Cap}.", "{hero}把{thing}藏在哪里？", "{place}。"),
         Question("How many coins did {hero} earn?", "{k.Cap}.", "{hero}挣到了几枚硬币？", "{k}枚。"),
@@ -212,23 +209,23 @@ TRUTH = Plot(
                  "“对不起，”{hero}小声对{friend}说，“你的{thing}在{place2}。”", trait={"shy": 3.0}),
         ),
         (
-            line("{friend} was not angry. Together they put {patch.a} patch on it.",
-                 "{friend}没有生气，两人一起给它打上一块{patch}的补丁。"),
-            line("\"Then we will mend it,\" said {friend}, and found {patch.a} patch.",
-                 "“那我们把它补好吧。”{friend}说着，找来一块{patch}的补丁。"),
+            line("{friend} was not angry. Together they put a patch on it.",
+                 "{friend}没有生气，两人一起给它打上了补丁。"),
+            line("\"Then we will mend it,\" said {friend}, and got a needle and thread.",
+                 "“那我们把它补好吧。”{friend}说着，拿来了针线。"),
         ),
         (
-            line("{hero} and {friend} like the {colour} {thing} with the {patch} patch even better.",
-                 "{hero}和{friend}更喜欢这个打了{patch}补丁的{colour}{thing}了。"),
-            line("The {thing} was {colour} and {patch} now, and {hero} never lied to {friend}.",
-                 "{thing.that}{thing}如今又有{colour}又有{patch}，{hero}再也没有骗过{friend}。"),
+            line("{hero} and {friend} like the {colour} {thing} even better now.",
+                 "{hero}和{friend}现在更喜欢{thing.that}{colour}的{thing}了。"),
+            line("The {colour} {thing} was as good as new, and {hero} never lied to {friend}.",
+                 "{thing.that}{colour}的{thing}又像新的一样，{hero}再也没有骗过{friend}。"),
         ),
     ),
     questions=(
         Question("Whose {thing} was it?", "It belonged to {friend}.", "{thing}是谁的？", "是{friend}的。"),
-        Question("What did {hero} borrow?", "{colour.A} {thing}.", "{hero}借了什么？", "{thing.one}{colour}的{thing}。"),
+        Question("What was borrowed?", "{colour.A} {thing}.", "借来的是什么？", "{thing.one}{colour}的{thing}。"),
         Question("Where did {hero} hide the {thing}?", "{place2.Cap}.", "{hero}把{thing}藏在哪里？", "{place2}。"),
-        Question("What colour was the patch?", "{patch.Cap}.", "补丁是什么颜色的？", "{patch}。"),
+        Question("What colour was the {thing}?", "{colour.Cap}.", "{thing}是什么颜色的？", "{colour}。"),
     ),
 )  # fmt: skip
 

@@ -39,7 +39,7 @@ _SUMS = {
         ),
         "loses": (
             "{hero} picked {x} {food} and gave {y} of them to {friend}. How many {food} are left?",
-            "A {colour} {thing} costs {x} coins. {hero} has {y}. How many coins does {hero.he} still need?",
+            "{colour.A} {thing} costs {x} coins. {hero} has {y}. How many coins does {hero.he} still need?",
             "{hero} had {x} {food}. The {animal} took {y} of them. How many {food} does {hero.he} have now?",
         ),
         "gives": (

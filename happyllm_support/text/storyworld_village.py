@@ -6,7 +6,7 @@ from functools import cache
 
 from happyllm_support.text.grammar import Grammar
 from happyllm_support.text.grammar_rules import Item, Variable
-from happyllm_support.text.storyworld_lexicon import HELPER_AT, HELPERS, SNACKS, SPOTS, TOOLS, VILLAGE
+from happyllm_support.text.storyworld_lexicon import HELPER_AT, HELPERS, SPOTS, VILLAGE
 from happyllm_support.text.storyworld_plots import (
     GIFT,
     LOST,
@@ -35,36 +35,35 @@ STUCK = Plot(
                  "忽然一阵风刮走了{thing}，它落到了{spot}。"),
         ),
         (
-            line("{hero} tried {tool}, {friend} tried {tool2}, but nothing helped.",
-                 "{hero}用了{tool}，{friend}用了{tool2}，都够不着。", trait={"brave": 3.0, "clever": 3.0}),
-            line("{friend} brought {tool} and then {tool2}, all in vain.",
-                 "{friend}先拿来{tool}，又拿来{tool2}，全是白费力气。", trait={"shy": 3.0}),
+            line("{hero} jumped and {friend} threw stones, but nothing helped.",
+                 "{hero}使劲跳，{friend}扔石子，都没有用。", trait={"brave": 3.0, "clever": 3.0}),
+            line("{friend} brought a long stick, but it was too short.",
+                 "{friend}拿来一根长竹竿，可是还是够不着。", trait={"shy": 3.0}),
         ),
         (
-            line("\"Give me {snack} and I will fetch it,\" said {helper.a}.",
-                 "“给我{snack}，我就去拿。”一只{helper}说。"),
-            line("{helper.A} came and said, \"I can get it for some {snack}.\"",
-                 "一只{helper}走过来说：“给我一点{snack}，我拿得到。”"),
+            line("\"Give me some cake and I will fetch it,\" said {helper.a}.",
+                 "“给我一点蛋糕，我就去拿。”一只{helper}说。"),
+            line("{helper.A} came and said, \"I can get it for you.\"",
+                 "来了一只{helper}，说：“我能帮你们拿到。”"),
         ),
         (
-            line("{hero} promised, and the {helper} {helper.way} and got the {colour} {thing}.",
+            line("{hero} said yes, and the {helper} {helper.way} and got the {colour} {thing}.",
                  "{hero}答应了，{helper}就{helper.way}，把{colour}的{thing}拿了回来。"),
-            line("{friend} had {snack}, so the {helper} {helper.way} and got the {thing}.",
-                 "{friend}正好有{snack}，{helper}就{helper.way}，取回了{thing}。"),
+            line("{friend} held {friend.his} breath while the {helper} {helper.way} and got the {thing}.",
+                 "{friend}屏住了呼吸，{helper}{helper.way}，取回了{thing}。"),
         ),
         (
-            line("They all ate {snack} together, and {hero} held the {colour} {thing} tight.",
-                 "大家一起吃{snack}，{hero}紧紧抓着{thing.that}{colour}的{thing}。"),
-            line("Ever since, {hero} and {friend} bring the {helper} {snack} every Sunday.",
-                 "从那以后，每个星期天{hero}和{friend}都给{helper}送{snack}。"),
-            line("The {helper} got its {snack}, and {friend} tied the {colour} {thing} to {hero}'s hand.",
-                 "{helper}得到了{snack}，{friend}把{colour}的{thing}系在了{hero}的手上。"),
+            line("They all ate cake together, and {hero} held the {colour} {thing} tight.",
+                 "大家一起吃蛋糕，{hero}紧紧抓着{thing.that}{colour}的{thing}。"),
+            line("Ever since, {hero} and {friend} bring the {helper} cake every Sunday.",
+                 "从那以后，每个星期天{hero}和{friend}都给{helper}送蛋糕。"),
+            line("The {helper} got some cake, and {friend} tied the {colour} {thing} to {hero}'s hand.",
+                 "{helper}吃到了蛋糕，{friend}把{colour}的{thing}系在了{hero}的手上。"),
         ),
     ),
     questions=(
         Question("Where did the {thing} land?", "{spot.Cap}.", "{thing}落到了哪里？", "{spot}。"),
         Question("Who fetched the {thing}?", "The {helper}.", "谁取回了{thing}？", "{helper}。"),
-        Question("What did the {helper} want?", "{snack.Cap}.", "{helper}想要什么？", "{snack}。"),
         Question("Who was with {hero}?", "{friend}.", "谁和{hero}在一起？", "{friend}。"),
         Question("What colour was the {thing}?", "{colour.Cap}.", "{thing}是什么颜色的？", "{colour}。"),
     ),
@@ -86,12 +85,12 @@ SHARE = Plot(
                  "路上，{hero.he}在{place}遇见了{friend}。“我好饿啊。”{friend}说。"),
         ),
         (
-            line("{hero} wanted to keep them all, but then {hero.he} gave {friend.him} {m}.",
-                 "{hero}本来想都留着，但还是给了{friend.he}{m}个。", trait={"clever": 3.0}),
-            line("{hero} thought for a moment and gave {friend} {m} of the {food}.",
-                 "{hero}想了想，分给{friend}{m}个{food}。"),
-            line("Without a word {hero.he} held out {m} {food}.",
-                 "{hero.he}一句话也没说，递过去{m}个{food}。", trait={"shy": 4.0}),
+            line("{hero} wanted to keep them all, but then {hero.he} gave {friend.him} half.",
+                 "{hero}本来想都留着，但还是给了{friend.he}一半。", trait={"clever": 3.0}),
+            line("{hero} thought for a moment and gave {friend} half of them.",
+                 "{hero}想了想，分给{friend}一半。"),
+            line("Without a word {hero.he} held out half of them.",
+                 "{hero.he}一句话也没说，递过去一半。", trait={"shy": 4.0}),
         ),
         (
             line("Soon it began to rain, and {friend} gave {hero.him} {friend.his} {colour} coat.",
@@ -100,8 +99,8 @@ SHARE = Plot(
                  "刮起冷风的时候，{friend}给{hero}披上了一件{colour}的外套。"),
         ),
         (
-            line("\"Only {k}?\" asked the grandmother. {hero} pointed at the {colour} coat.",
-                 "“只有{k}个？”奶奶问。{hero}指了指那件{colour}的外套。"),
+            line("\"Only {k} {food}?\" asked the grandmother. {hero} pointed at the {colour} coat.",
+                 "“只有{k}个{food}？”奶奶问。{hero}指了指那件{colour}的外套。"),
             line("The grandmother counted {k} {food}, heard about {friend}, and smiled at {hero}.",
                  "奶奶数了数，有{k}个{food}。她听说了{friend}的事，对{hero}笑了。"),
             line("So {hero} came with only {k} {food}, but with a new friend, {friend}.",
@@ -110,7 +109,7 @@ SHARE = Plot(
     ),
     questions=(
         Question("Who was hungry?", "{friend}.", "谁饿了？", "{friend}。"),
-        Question("How many {food} did {hero} give away?", "{m.Cap}.", "{hero}分出去几个{food}？", "{m}个。"),
+        Question("How many {food} did {hero} give away?", "{k.Cap}.", "{hero}分出去几个{food}？", "{k}个。"),
         Question("How many {food} did the grandmother get?", "{k.Cap}.", "奶奶得到了几个{food}？", "{k}个。"),
         Question("Where was {friend}?", "{place.Cap}.", "{friend}在哪里？", "{place}。"),
         Question("What colour was the coat?", "{colour.Cap}.", "外套是什么颜色的？", "{colour}。"),
@@ -133,12 +132,12 @@ FOG = Plot(
                  "天早早地黑了，走到{place}，{hero.he}不认得路了。"),
         ),
         (
-            line("{hero} sat down to cry, but {animal.a} sat down beside {hero.him}.",
-                 "{hero}坐下来想哭，一只{animal}坐到了{hero.he}身边。", trait={"shy": 3.0}),
-            line("\"Hello!\" {hero} called into the dark, and only {animal.a} answered.",
-                 "“有人吗？”{hero}朝黑暗里喊，只有一只{animal}应了一声。", trait={"brave": 3.0}),
-            line("{hero.He} sang a song to keep warm, and {animal.a} listened.",
-                 "{hero.he}唱起歌来暖身子，一只{animal}在旁边听着。", trait={"cheerful": 3.0}),
+            line("{hero} sat down to cry, but an owl sat down beside {hero.him}.",
+                 "{hero}坐下来想哭，一只猫头鹰坐到了{hero.he}身边。", trait={"shy": 3.0}),
+            line("\"Hello!\" {hero} called into the dark, and only an owl answered.",
+                 "“有人吗？”{hero}朝黑暗里喊，只有一只猫头鹰应了一声。", trait={"brave": 3.0}),
+            line("{hero.He} sang a song to keep warm, and an owl listened.",
+                 "{hero.he}唱起歌来暖身子，一只猫头鹰在旁边听着。", trait={"cheerful": 3.0}),
         ),
         (
             line("Then {hero.he} saw {colour.a} light. It was {friend}, with a lamp.",
@@ -149,17 +148,16 @@ FOG = Plot(
         (
             line("\"I saw your {colour} light,\" said {hero}, and they ran to the house {home2}.",
                  "“我看见了你{colour}的灯光。”{hero}说。两人跑到了{home2}的家。"),
-            line("Soon {hero} had hot milk {home2}, and the {animal} slept under the {colour} lamp.",
-                 "不久，{hero}在{home2}喝上了热牛奶，那只{animal}睡在{colour}的灯下。"),
-            line("Now {friend} lights the {colour} lamp when {hero} comes from the house {home}.",
-                 "如今，{hero}每次从{home}的家里过来，{friend}都会点亮{colour}的灯。"),
+            line("Soon {hero} had hot milk, and the {colour} lamp shone on the table.",
+                 "不久，{hero}喝上了热牛奶，{colour}的灯照着桌子。"),
+            line("Now {friend} lights the {colour} lamp whenever {hero} comes to visit.",
+                 "如今，{hero}每次来做客，{friend}都会点亮{colour}的灯。"),
         ),
     ),
     questions=(
         Question("Whom did {hero} want to visit?", "{friend}.", "{hero}想去看谁？", "{friend}。"),
         Question("Where did {friend} live?", "{home2.Cap}.", "{friend}住在哪里？", "{home2}。"),
         Question("Where did {hero} lose the way?", "{place.Cap}.", "{hero}在哪里迷了路？", "{place}。"),
-        Question("Which animal did {hero} meet?", "The {animal}.", "{hero}遇见了什么动物？", "{animal}。"),
         Question("What colour was the light?", "{colour.Cap}.", "灯光是什么颜色的？", "{colour}。"),
     ),
 )  # fmt: skip
@@ -179,8 +177,5 @@ def grammar() -> Grammar:
         Variable(name="home2", pool=VILLAGE.homes, given=("home",), weight=differs),
         Variable(name="spot", pool=SPOTS),
         Variable(name="helper", pool=HELPERS, given=("spot",), weight=_reaches),
-        Variable(name="tool", pool=TOOLS),
-        Variable(name="tool2", pool=TOOLS, given=("tool",), weight=differs),
-        Variable(name="snack", pool=SNACKS),
     ]
     return Grammar(variables, beats_of(PLOTS), {"en": " ", "zh": ""})

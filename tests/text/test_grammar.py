@@ -230,6 +230,15 @@ def test_weights_must_leave_a_choice():
         grammar.parse("Ann", "fr")
 
 
+def test_values_of_weight_zero_are_no_story():
+    variables = [Variable(name="hero", pool=NAMES, weight=lambda name: float(name.key != "Bo"))]
+    grammar = small_grammar(variables=variables, beats=beats([line("{hero} ran.")]))
+    assert exact.count(grammar) == 2
+    assert grammar.parse("Ann ran.", "en")[2] == pytest.approx(-math.log(2))
+    with pytest.raises(ValueError, match="departs from every story at character 0"):
+        grammar.parse("Bo ran.", "en")
+
+
 def test_beats_are_in_story_order():
     grammar = small_grammar()
     assert grammar.order == ["who", "met", "end"]
