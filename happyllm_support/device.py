@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from happyllm_support.files import home
 from happyllm_support.hardware import (
     Cpu,
     Gpu,
@@ -272,8 +273,6 @@ def _is_utf8(encoding: str) -> bool:
 
 
 def _inspect_cache() -> Cache:
-    from happyllm_support.text.download import home
-
     path = home()
     size = 0
     for folder, _, names in os.walk(path):

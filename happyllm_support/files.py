@@ -18,6 +18,11 @@ from typing import Any, BinaryIO
 TEXT_SUFFIXES = (".txt", ".md", ".jsonl")
 
 
+def home() -> Path:
+    """The cache folder: `HAPPYLLM_HOME`, by default `~/.cache/happyllm`. It need not exist."""
+    return Path(os.environ.get("HAPPYLLM_HOME") or "~/.cache/happyllm").expanduser()
+
+
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Generator[Path]:
     """Yield a temporary path beside `path`; it becomes `path` when the block ends well and is deleted when it does not.

@@ -81,8 +81,11 @@ class Decode:
     def run(self) -> int:
         """Decode in a stream; a character whose bytes are incomplete appears as U+FFFD."""
         tokenizer = load_tokenizer(self.tokenizer)
-        for text in tokenizer.decode_stream(self.ids or _numbers(_stdin_blocks())):
-            sys.stdout.write(text)
+        if self.ids:
+            sys.stdout.write(tokenizer.decode(self.ids))
+        else:
+            for text in tokenizer.decode_stream(_numbers(_stdin_blocks())):
+                sys.stdout.write(text)
         if sys.stdout.isatty():
             print()
         return 0

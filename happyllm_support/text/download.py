@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from happyllm_support.files import atomic_path, atomic_write_json
+from happyllm_support.files import atomic_path, atomic_write_json, home
 from happyllm_support.text.transfer import (
     BLOCK_BYTES,
     BrokenOffError,
@@ -58,11 +58,6 @@ class RemoteFile:
     def algorithm(self) -> str:
         """The hash function of `digest`."""
         return self.digest.partition(":")[0]
-
-
-def home() -> Path:
-    """The cache folder: `HAPPYLLM_HOME`, by default `~/.cache/happyllm`. It need not exist."""
-    return Path(os.environ.get("HAPPYLLM_HOME") or "~/.cache/happyllm").expanduser()
 
 
 def fetch_file(file: RemoteFile, folder: Path | None = None, progress: Progress | None = None) -> Path:
