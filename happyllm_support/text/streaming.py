@@ -34,9 +34,7 @@ class Utf8Stream:
 
     def flush(self) -> str:
         """End the stream: an incomplete character becomes U+FFFD. The object may be used again afterwards."""
-        text = self._decoder.decode(b"", final=True)
-        self._decoder.reset()
-        return text
+        return self._decoder.decode(b"", final=True)
 
 
 class SettledText:

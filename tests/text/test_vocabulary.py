@@ -97,6 +97,14 @@ def test_a_token_that_can_never_occur_is_refused():
     check_merges(small_model(), "here")
 
 
+def test_files_with_such_a_token_are_refused(tmp_path):
+    files = as_gpt2_files(BPEModel(merges=((97, 98), (98, 99), (97, 257)), pattern="gpt2"), tmp_path)
+    strings = json.loads(files[0].read_text())
+    assert [strings[name] for name in ("ab", "bc", "abc")] == [256, 257, 258]
+    with pytest.raises(ValueError, match=r"vocab\.bpe does not match .*: token 258, .* can never occur"):
+        load_gpt2_files(*files)
+
+
 def gpt2_files():
     for folder in (HOME / "gpt2", HOME):
         if (folder / "encoder.json").exists() and (folder / "vocab.bpe").exists():
