@@ -83,7 +83,22 @@ def test_no_piece_reaches_into_the_next_document(tmp_path: Path) -> None:
 
 
 def test_the_longer_special_token_counts() -> None:
-    assert Splitter("gpt2", ("<a>", "<a><b>")).pieces("x<a><b>y<a>z") == ["x", "y", "z"]
+    for specials in (("<a>", "<a><b>"), ("<a><b>", "<a>")):
+        assert Splitter("gpt2", specials).pieces("x<a><b>y<a>z") == ["x", "y", "z"]
+
+
+@pytest.mark.parametrize(
+    ("text", "stop", "cut"),
+    [
+        ("one two three four five six", 9, 7),  # before a space
+        ("aaaa<|c|>bbbbbbbbbbbbbbbbbb", 6, 4),  # not inside the special token, nor after it
+        ("aaaa<|c|>bbbbbbbbbbbbbbbbbb", 9, 9),
+        ("aaaaaaaaaaaaaaaaaaaaaaaaaaa", 9, None),
+        ("一二三四五六七八九十一二三四五六七八九十", 6, 4),
+    ],
+)
+def test_find_cut(text: str, stop: int, cut: int | None) -> None:
+    assert Splitter("bilingual", ("<|c|>",)).find_cut(text, stop) == cut
 
 
 @pytest.mark.parametrize(
