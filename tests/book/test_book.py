@@ -182,14 +182,17 @@ def test_commands_of_the_reference_exist(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_claims_name_existing_chapters_once_each() -> None:
-    """Every row of the table of claims: a claim, a chapter, a result."""
+    """Every row of the table of claims: a claim, a chapter, a result whose numbers stand in that chapter."""
     table = (BOOK / "claims.md").read_text("utf-8")
     rows = re.findall(r"^\* - (.+?)\n  - (.+?)\n  - (.+?)(?=^\* - |^:::)", table, re.MULTILINE | re.DOTALL)
     assert len(rows) > 4
     for claim, chapter, result in rows[1:]:
         name = re.search(r"<\.\./(chapters/\w+)>", chapter)
         assert name and (ROOT / f"{name[1]}.md").is_file(), (claim, chapter)
-        assert result.strip()
+        text = (ROOT / f"{name[1]}.md").read_text("utf-8").replace("_", "").replace(",", "")
+        for number in re.findall(r"\d[\d,.]*\d|\d", result):
+            found = re.search(rf"(?<![\d.]){re.escape(number.replace(',', ''))}(?![\d.]\d)", text)
+            assert found, f"{number} of {result!r} is nowhere in {name[1]}.md"
     assert len({claim for claim, _, _ in rows}) == len(rows)
 
 
