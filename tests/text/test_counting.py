@@ -126,12 +126,16 @@ def test_interrupted_or_killed_it_leaves_no_process(how: signal.Signals) -> None
         "count_pretokens(itertools.repeat('words and more words ' * 20_000), 'gpt2', workers=2,"
         " progress=lambda *_: print('.', flush=True))\n"
     )
-    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    parent = subprocess.Popen([sys.executable, "-c", script], **pipes, start_new_session=True)
     assert parent.stdout is not None and parent.stderr is not None
     assert parent.stdout.readline() == b".\n"
     workers = worker_processes(psutil.Process(parent.pid))
     assert len(workers) == 2
-    parent.send_signal(how)
+    if how == signal.SIGINT:
+        os.killpg(parent.pid, how)  # as a terminal does on Ctrl-C: to the whole group
+    else:
+        parent.kill()
     _, errors = parent.communicate(timeout=30)
     assert parent.returncode == -how
     assert errors.count(b"Traceback") == (how == signal.SIGINT), errors  # its own KeyboardInterrupt, nobody else's
