@@ -81,18 +81,12 @@ OPENING = (
 LOST = Plot(
     "lost",
     wants=(
-        line("{hero.He} took {hero.his} {colour} {thing} everywhere.",
-             "{hero.he}走到哪儿都带着{thing.one}{colour}的{thing}。"),
-        line("{hero.His} dearest treasure was {colour.a} {thing}.",
-             "{hero.he}最心爱的宝贝是{thing.one}{colour}的{thing}。"),
+        line("One {day} {hero.he} lost {hero.his} {colour} {thing}.",
+             "一个{day}，{hero.he}弄丢了自己{colour}的{thing}。"),
+        line("{hero.His} dearest treasure was {colour.a} {thing}, but one {day} it was gone.",
+             "{hero.he}最心爱的宝贝是{thing.one}{colour}的{thing}，可是在一个{day}，它不见了。"),
     ),
     beats=(
-        (
-            line("But one {day} it was gone.",
-                 "可是在一个{day}，它不见了。"),
-            line("One {day} {hero.he} lost it.",
-                 "一个{day}，{hero.he}把它弄丢了。"),
-        ),
         (
             line("{hero} looked {place}, but there was only {animal.a}.",
                  "{hero}去{place}找，可那里只有一只{animal}。", trait={"brave": 3.0}),
@@ -156,10 +150,10 @@ GIFT = Plot(
                  "{worker}正好要找人{worker.job}，给了{hero.he}{k}枚硬币。"),
         ),
         (
-            line("Now it was enough. {hero.He} bought the {thing} and hid it {place}.",
-                 "现在钱够了。{hero.he}买下{thing.that}{thing}，藏在{place}。"),
-            line("With {n} coins {hero.he} ran to the shop. At night {hero.he} hid the {thing} {place}.",
-                 "{hero.he}拿着{n}枚硬币跑到店里，夜里把{thing}藏到了{place}。"),
+            line("{hero.He} bought the {thing} and hid it {place}.",
+                 "{hero.he}买下{thing.that}{thing}，藏在了{place}。"),
+            line("Now it was enough, and soon the {thing} was hidden {place}.",
+                 "这下钱够了，{thing}很快就藏到了{place}。"),
         ),
         (
             line("On the birthday {friend} looked {place} and jumped for joy.",
@@ -209,16 +203,10 @@ TRUTH = Plot(
                  "“对不起，”{hero}小声对{friend}说，“你的{thing}在{place2}。”", trait={"shy": 3.0}),
         ),
         (
-            line("{friend} was not angry. Together they put a patch on it.",
-                 "{friend}没有生气，两人一起给它打上了补丁。"),
-            line("\"Then we will mend it,\" said {friend}, and got a needle and thread.",
-                 "“那我们把它补好吧。”{friend}说着，拿来了针线。"),
-        ),
-        (
-            line("{hero} and {friend} like the {colour} {thing} even better now.",
-                 "{hero}和{friend}现在更喜欢{thing.that}{colour}的{thing}了。"),
-            line("The {colour} {thing} was as good as new, and {hero} never lied to {friend}.",
-                 "{thing.that}{colour}的{thing}又像新的一样，{hero}再也没有骗过{friend}。"),
+            line("{friend} was not angry, and together they mended the {colour} {thing}.",
+                 "{friend}没有生气，两人一起补好了{thing.that}{colour}的{thing}。"),
+            line("\"Then we will mend it,\" said {friend}, and soon the {colour} {thing} was as good as new.",
+                 "“那我们把它补好吧。”{friend}说。不久，{thing.that}{colour}的{thing}又像新的一样了。"),
         ),
     ),
     questions=(

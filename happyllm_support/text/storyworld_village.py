@@ -41,16 +41,10 @@ STUCK = Plot(
                  "{friend}拿来一根长竹竿，可是还是够不着。", trait={"shy": 3.0}),
         ),
         (
-            line("\"Give me some cake and I will fetch it,\" said {helper.a}.",
-                 "“给我一点蛋糕，我就去拿。”一只{helper}说。"),
-            line("{helper.A} came and said, \"I can get it for you.\"",
-                 "来了一只{helper}，说：“我能帮你们拿到。”"),
-        ),
-        (
-            line("{hero} said yes, and the {helper} {helper.way} and got the {colour} {thing}.",
-                 "{hero}答应了，{helper}就{helper.way}，把{colour}的{thing}拿了回来。"),
-            line("{friend} held {friend.his} breath while the {helper} {helper.way} and got the {thing}.",
-                 "{friend}屏住了呼吸，{helper}{helper.way}，取回了{thing}。"),
+            line("\"I will fetch it for some cake,\" said {helper.a}, and it {helper.way}.",
+                 "“给我一点蛋糕，我就去拿。”一只{helper}说着，{helper.way}。"),
+            line("Then {helper.a} came by, {helper.way}, and got the {thing}.",
+                 "这时来了一只{helper}，它{helper.way}，取回了{thing}。"),
         ),
         (
             line("They all ate cake together, and {hero} held the {colour} {thing} tight.",
@@ -89,8 +83,8 @@ SHARE = Plot(
                  "{hero}本来想都留着，但还是给了{friend.he}一半。", trait={"clever": 3.0}),
             line("{hero} thought for a moment and gave {friend} half of them.",
                  "{hero}想了想，分给{friend}一半。"),
-            line("Without a word {hero.he} held out half of them.",
-                 "{hero.he}一句话也没说，递过去一半。", trait={"shy": 4.0}),
+            line("Without a word {hero} held out half of them.",
+                 "{hero}一句话也没说，递过去一半。", trait={"shy": 4.0}),
         ),
         (
             line("Soon it began to rain, and {friend} gave {hero.him} {friend.his} {colour} coat.",
@@ -147,7 +141,7 @@ FOG = Plot(
         ),
         (
             line("\"I saw your {colour} light,\" said {hero}, and they ran to the house {home2}.",
-                 "“我看见了你{colour}的灯光。”{hero}说。两人跑到了{home2}的家。"),
+                 "“我看见了你{colour}的灯光。”{hero}说。两人跑回了{home2}的家。"),
             line("Soon {hero} had hot milk, and the {colour} lamp shone on the table.",
                  "不久，{hero}喝上了热牛奶，{colour}的灯照着桌子。"),
             line("Now {friend} lights the {colour} lamp whenever {hero} comes to visit.",

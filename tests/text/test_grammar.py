@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from happyllm_support.text import grammar_exact as exact
-from happyllm_support.text.grammar import Grammar
+from happyllm_support.text.grammar import Distribution, Grammar
 from happyllm_support.text.grammar_rules import Beat, Item, Line, Variable
 
 
@@ -128,6 +128,8 @@ def test_one_derivation_tells_the_same_story_in_both_languages():
 
 
 def test_uniforms_at_the_edges_fall_inside():
+    assert Distribution.of([1.0] * 10, "ten").pick(math.nextafter(1.0, 0.0)) == 9  # ten tenths add up to less than one
+    assert Distribution.of([0.0, 1.0, 0.0, 3.0], "two").pick(0.0) == 1
     grammar = small_grammar()
     below_one = math.nextafter(1.0, 0.0)
     for uniform in (0.0, below_one):

@@ -159,7 +159,7 @@ def test_seed_decides_the_stories_on_every_platform():
     assert world.parse(chinese[7], "zh").en == texts[7]
     digest = hashlib.sha256("\n".join(both).encode()).hexdigest()
     # If this fails, the story world has changed: everything measured on it must be measured again.
-    assert digest[:16] == "39d57eaa537d96e5"
+    assert digest[:16] == "d6423fc90d9b84d1"
 
 
 def test_floor_per_token():
