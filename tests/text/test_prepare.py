@@ -75,7 +75,9 @@ def test_any_documents(tmp_path_factory, texts, shard_tokens):
         assert list(folder.parent.iterdir()) == []
         return
     report = prepare(texts, ByteTokenizer(), folder, **options)
-    assert decoded(open_dataset(folder, verify=True)) == full and report.empty_documents == len(texts) - len(full)
+    dataset = open_dataset(folder, verify=True)
+    assert dataset.n_tokens == sum(len(text.encode()) for text in full)  # neither bos nor eos
+    assert decoded(dataset) == full and report.empty_documents == len(texts) - len(full)
 
 
 def test_paths_stand_for_the_documents_in_them(tmp_path):
@@ -137,6 +139,24 @@ def test_tokenizers_that_do_not_fit_leave_nothing(tmp_path):
     with pytest.raises(RuntimeError, match=r"a worker process failed:(?s:.*)KeyError: 'broken'"):
         prepare(["a", "break"], ByteTokenizer(), tmp_path / "data", workers=2)
     assert os.listdir(tmp_path) == []
+
+
+def test_an_error_in_writing_ends_the_processes_and_closes_the_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(prepare_module, "BATCH_BYTES", 100)
+    writers = []
+
+    class Remembered(prepare_module.SplitWriter):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            writers.append(self)
+
+    monkeypatch.setattr(prepare_module, "SplitWriter", Remembered)
+    with pytest.raises(ValueError, match="holds id 349; the vocabulary has ids 0 to 348") as caught:
+        prepare(["c" * 100] * 50, ByteTokenizer(offset=250, vocab_size=349), tmp_path / "data", workers=2)
+    assert caught.value  # its traceback still holds every local variable
+    assert not any("spawn_main" in " ".join(child.cmdline()) for child in psutil.Process().children())
+    files = [writer._file for writer in writers if writer._file is not None]
+    assert len(files) == 1 and files[0].closed and os.listdir(tmp_path) == []
 
 
 def test_existing_folder_is_kept_until_the_new_one_is_complete(tmp_path):
