@@ -1,8 +1,8 @@
 """Every page in a browser, without a network: both themes, desktop and phone.
 
 A page fails for a message on the console, a request that fails or that leaves this machine, an image without a text, or
-something that makes the whole page scroll sideways. The browser is an installed Chromium or Chrome (CHROMIUM names
-another), else Playwright's own; without any the tests are skipped by name.
+something that makes the page scroll sideways. The browser is an installed Chromium or Chrome (CHROMIUM names
+another), else Playwright's own; without any the tests are skipped by name (fail with HAPPYLLM_REQUIRE_BROWSER set).
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ import yaml
 
 from tools import book
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed, run `make setup`")
 
 pytestmark = pytest.mark.browser
 
 THEMES = ("light", "dark")
 WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+BROWSERS += ("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",)
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -96,7 +97,8 @@ def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as running:
         own = Path(running.chromium.executable_path)
         if installed is None and not own.exists():
-            pytest.skip("no Chromium or Chrome was found; see troubleshooting.html#chromium-missing in the book")
+            message = "no Chromium or Chrome was found; see troubleshooting.html#chromium-missing in the book"
+            pytest.fail(message) if os.environ.get("HAPPYLLM_REQUIRE_BROWSER") else pytest.skip(message)
         launched = running.chromium.launch(executable_path=installed, args=FLAGS)
         yield launched
         launched.close()
