@@ -81,6 +81,11 @@ def test_the_library_does_not_print_and_keeps_no_pickle(path):
     assert not {"pickle", "dill", "cloudpickle", "joblib"} & set(imported_modules(path))
 
 
+def test_the_reading_order_of_the_text_part_is_complete():
+    listed = re.findall(r"\w+", (PACKAGE / "text" / "__init__.py").read_text("utf-8"))
+    assert [p.stem for p in MODULES if p.parent.name == "text" and p.stem != "__init__" and p.stem not in listed] == []
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_files_stay_readable(path):
     assert len(path.read_text("utf-8").splitlines()) <= 360
