@@ -80,10 +80,14 @@ def _run(arguments: list[str]) -> int:
 
 
 def _parse(arguments: list[str]) -> Command:
+    from happyllm_support.commands.doctor import Doctor
+
+    if arguments in (["doctor"], ["doctor", "--json"]):
+        return Doctor(json="--json" in arguments)  # without tyro: a doctor must also see that tyro is missing
+
     import tyro
 
     from happyllm_support.commands.data import Data
-    from happyllm_support.commands.doctor import Doctor
     from happyllm_support.commands.tokenizer import TokenizerGroup
 
     commands = (

@@ -230,3 +230,23 @@ def test_doctor_survives_a_missing_or_broken_torch(tmp_path, body, expected):
     )
     assert result.returncode == 1 and result.stderr == ""
     assert expected in result.stdout and "troubleshooting.html#torch-missing" in result.stdout
+
+
+def test_doctor_works_without_any_other_package(tmp_path):
+    absent = ("torch", "tyro", "psutil", "numpy", "regex", "tqdm", "rich", "tiktoken")
+    for name in absent:
+        (tmp_path / f"{name}.py").write_text(f"raise ModuleNotFoundError('No module named {name}', name='{name}')\n")
+    result = subprocess.run(
+        [sys.executable, "-m", "happyllm_support", "doctor", "--json"],
+        capture_output=True,
+        text=True,
+        env={
+            "PATH": "",
+            "PYTHONPATH": f"{tmp_path}:{Path(device.__file__).parents[1]}",
+            "HAPPYLLM_HOME": str(tmp_path),
+        },
+        timeout=60,
+    )
+    assert result.returncode == 1 and result.stderr == ""
+    found = json.loads(result.stdout)
+    assert found["problems"][0]["code"] == "torch-missing" and found["memory"]["total"] is None

@@ -39,7 +39,7 @@ def test_train_says_when_it_stopped_early_and_what_it_dropped(run, corpus, tmp_p
 def test_train_takes_corpora_folders_and_json_lines(run, corpus, tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
-    (folder / "a.jsonl").write_text(json.dumps({"body": "zebra " * 50}) + "\n")
+    (folder / "a.jsonl").write_text((json.dumps({"body": "a zebra"}) + "\n") * 50)
     (folder / "b.md").write_text("giraffe " * 50)
     code, _, err = run(
         "tokenizer", "train", folder, corpus, "storyworld-zh", "--stories", "50", "--field", "body",
@@ -48,7 +48,7 @@ def test_train_takes_corpora_folders_and_json_lines(run, corpus, tmp_path):
     assert (code, err) == (0, "")
     tokenizer = Tokenizer.load(tmp_path / "out.json")
     assert all(len(tokenizer.encode(word)) == 1 for word in (" zebra", " giraffe", " boat"))
-    assert len(tokenizer.encode(" body")) > 1  # the field's name is no text
+    assert len(tokenizer.encode("body")) > 1  # the field's name is no text
 
 
 def test_train_options_reach_the_trainer(run, corpus, tmp_path):
@@ -258,7 +258,7 @@ def test_inspect(run, trained, corpus):
     assert sum(line.endswith(f" {length}") for line in out.splitlines()) == 2  # 送给女孩 and 女孩把船
     n = len(tokenizer.encode("boat\n老é"))
     assert f"7 characters, 10 B, {n} tokens: {n / 7:.3f} tokens per character, {10 / n:.2f} bytes per token" in out
-    assert "\nboat|\\n|老|\\xc3|\\xa9\n" in out
+    assert "\nbo|at|\\n|老|\\xc3|\\xa9\n" in out
     out = run("tokenizer", "inspect", trained, "--longest", "0", "--file", corpus)[1]
     text = corpus.read_text("utf-8")
     assert f"{len(text):,} characters" in out and f"{len(tokenizer.encode(text)):,} tokens" in out
