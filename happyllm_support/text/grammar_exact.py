@@ -8,11 +8,11 @@ of these values is enough: a few thousand entries for billions of stories.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from happyllm_support.text.grammar import Context, Grammar
-from happyllm_support.text.grammar_rules import CompiledLine, Item, Part
+from happyllm_support.text.grammar_rules import CompiledBeat, CompiledLine, Item, Part
 
 Told = Callable[[CompiledLine, Mapping[str, Item], float], float]
 
@@ -139,6 +139,59 @@ def _live_variables(grammar: Grammar, watch: str | None, mean: bool) -> dict[tup
             of_beat |= needed
         live[name, -1, 0] = tuple(sorted(of_beat))
     return live
+
+
+def prefix_log_prob(grammar: Grammar, prefix: str, language: str) -> float:
+    """ln of the probability that a story begins with `prefix`, in nats; -inf if none does.
+
+    The difference between two prefixes is the exact conditional log-probability of what stands between them, so this
+    gives the best possible loss of each token, not only of a whole story. Beats that are complete have one reading; the
+    last one, cut short, is summed over all lines and values that fit.
+    """
+    grammar.check_language(language)
+    context: Context = {}
+    log_prob, rest = 0.0, prefix
+    name: str | None = grammar.start
+    while rest:
+        if name is None:
+            return -math.inf  # the story has ended
+        begun = 0.0
+        for prob, line, after, words in _outcomes(grammar, grammar.beats[name], context, language):
+            if rest.startswith(words):
+                log_prob, rest, context, name = log_prob + math.log(prob), rest[len(words) :], after, line.then
+                break  # no other text of this beat begins like this one
+            if words.startswith(rest):
+                begun += prob
+        else:
+            return log_prob + math.log(begun) if begun > 0 else -math.inf
+    return log_prob
+
+
+def _outcomes(
+    grammar: Grammar, beat: CompiledBeat, context: Context, language: str
+) -> Iterator[tuple[float, CompiledLine, Context, str]]:
+    """All ways to tell a beat: probability, line, values and words."""
+    for index, prob in grammar.line_distribution(beat, context).probs.items():
+        line = beat.lines[index]
+        parts = line.parts[language]
+        for chance, after in _fillings(grammar, line, 0, context):
+            yield (
+                prob * chance,
+                line,
+                after,
+                "".join([p if isinstance(p, str) else after[p[0]].forms[language][p[1]] for p in parts]),
+            )
+
+
+def _fillings(grammar: Grammar, line: CompiledLine, at: int, context: Context) -> Iterator[tuple[float, Context]]:
+    """All ways to draw the new variables of a line from number `at` on, with their probabilities."""
+    if at == len(line.new):
+        yield 1.0, context
+        return
+    variable = line.new[at]
+    for position, prob in grammar.value_distribution(variable, context).probs.items():
+        for chance, after in _fillings(grammar, line, at + 1, {**context, variable.name: variable.pool[position]}):
+            yield prob * chance, after
 
 
 @dataclass

@@ -127,6 +127,13 @@ class StoryWorld:
         """ln p(text) in nats; raises ValueError like `parse`."""
         return self.grammar.parse(text, language)[2]
 
+    def prefix_log_prob(self, text: str, language: str) -> float:
+        """ln of the probability that a story begins with `text`, in nats; -inf if none does.
+
+        Differences along a story are the exact log-probabilities of its tokens: the floor, token by token.
+        """
+        return grammar_exact.prefix_log_prob(self.grammar, text, language)
+
     def mean_bytes(self, language: str) -> float:
         """The exact mean length of a story in bytes of UTF-8."""
         _check_language(language, LANGUAGES)

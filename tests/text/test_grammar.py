@@ -102,6 +102,18 @@ def test_exact_numbers_equal_enumeration(language):
     assert exact.ambiguity(grammar, language) is None
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_prefix_probabilities_equal_sums_over_all_texts(language):
+    grammar = small_grammar()
+    texts = list(enumerate_texts(grammar, language))
+    prefixes = {text[:length] for text, _ in texts for length in range(len(text) + 1)}
+    for prefix in prefixes:
+        total = math.fsum(prob for text, prob in texts if text.startswith(prefix))
+        assert exact.prefix_log_prob(grammar, prefix, language) == pytest.approx(math.log(total), abs=1e-12)
+    assert exact.prefix_log_prob(grammar, "Bob", language) == -math.inf
+    assert exact.prefix_log_prob(grammar, texts[0][0] + "?", language) == -math.inf
+
+
 def test_samples_come_as_often_as_they_should():
     grammar = small_grammar()
     rng = np.random.default_rng(0)

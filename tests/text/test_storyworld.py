@@ -2,7 +2,7 @@ import dataclasses
 import hashlib
 import math
 import re
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
@@ -44,6 +44,14 @@ def test_stories_read_back_as_what_they_are(world):
             read = world.parse(getattr(story, language), language)
             assert dataclasses.replace(read, log_prob=0.0) == dataclasses.replace(story, log_prob=0.0)
             assert world.log_prob(getattr(story, language), language) == pytest.approx(story.log_prob, abs=1e-12)
+
+
+def test_surprise_adds_up_token_by_token(world):
+    for language in LANGUAGES:
+        text = next(world.stories(1, seed=9, language=language))
+        steps = [world.prefix_log_prob(text[:cut], language) for cut in range(0, len(text) + 1, 11)]
+        assert steps[0] == 0.0 and all(later <= earlier + 1e-9 for earlier, later in pairwise(steps))
+        assert world.prefix_log_prob(text, language) == pytest.approx(world.log_prob(text, language), abs=1e-9)
 
 
 def test_every_line_is_told_and_every_plot_as_often_as_the_others(world):
@@ -123,6 +131,19 @@ def test_a_trait_makes_some_lines_likelier():
     assert share["brave"] == pytest.approx(1 / 3, abs=0.12)
 
 
+def test_what_must_differ_differs(world):
+    rng = np.random.default_rng(8)
+    seen = dict.fromkeys([("hero", "friend"), ("place", "place2"), ("home", "home2")], 0)
+    for _ in range(400):
+        facts = world.sample(rng).facts
+        for one, other in seen:
+            if one in facts and other in facts:
+                assert facts[one] != facts[other]
+                seen[one, other] += 1
+    assert seen["hero", "friend"] == 400 and seen["place", "place2"] > 80
+    assert (seen["home", "home2"] > 40) == (world.domain == "village")
+
+
 def test_numbers_add_up():
     world = WORLDS["village"]
     rng = np.random.default_rng(7)
@@ -159,7 +180,7 @@ def test_seed_decides_the_stories_on_every_platform():
     assert world.parse(chinese[7], "zh").en == texts[7]
     digest = hashlib.sha256("\n".join(both).encode()).hexdigest()
     # If this fails, the story world has changed: everything measured on it must be measured again.
-    assert digest[:16] == "d6423fc90d9b84d1"
+    assert digest[:16] == "d791249a1daf0c92"
 
 
 def test_floor_per_token():
