@@ -250,3 +250,8 @@ def test_doctor_works_without_any_other_package(tmp_path):
     assert result.returncode == 1 and result.stderr == ""
     found = json.loads(result.stdout)
     assert found["problems"][0]["code"] == "torch-missing" and found["memory"]["total"] is None
+
+
+def test_every_code_has_a_section_in_the_book():
+    page = (Path(__file__).parents[1] / "book" / "troubleshooting.md").read_text("utf-8")
+    assert [code for code in device.CODES if f"({code})=\n" not in page] == []

@@ -209,8 +209,10 @@ def test_prepare_does_not_depend_on_workers_and_takes_options(run, corpus, train
             "data", "prepare", corpus, "storyworld-en", "--stories", "10", "--tokenizer", trained, "--output", output,
             "--workers", workers, *options,
         )  # fmt: skip
-        assert (code, err) == (0, "") and "too short" in out
+        assert (code, err) == (0, "") and "too short" in out and "exact duplicate" not in out
     assert prepared(tmp_path / "one") == prepared(tmp_path / "two")
+    options = json.loads((tmp_path / "one" / "index.json").read_text())["options"]
+    assert (options["add_bos"], options["add_eos"]) == (False, True)
     assert sorted(os.listdir(tmp_path / "one")) == ["index.json", "tokenizer.json", "train", "valid"]
 
 
