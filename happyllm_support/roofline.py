@@ -24,6 +24,8 @@ import torch
 
 FLOAT_BYTES = 4  # torch.float32
 COLUMNS = 4096
+SIZE = {"cpu": 1024, "cuda": 8192}  # side of the matrices to multiply, large enough to keep all units busy
+MEGABYTES = {"cpu": 256, "cuda": 4096}  # to read, more than one program keeps in the caches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,16 +81,25 @@ class Roofline:
         return rows / max(reading, computing)
 
 
-def measure_roofline(device: str = "cpu", *, size: int = 1024, megabytes: int = 256, runs: int = 7) -> Roofline:
+def measure_roofline(
+    device: str = "cpu", *, size: int | None = None, megabytes: int | None = None, runs: int = 7
+) -> Roofline:
     """Measure this machine with the threads that torch uses now; about two seconds on one core.
 
     Args:
         device: where to measure, `cpu` or `cuda`.
-        size: side of the square matrices whose product is timed.
-        megabytes: how much is read (1 MB = 10^6 bytes). It has to exceed the processor's caches several times, or the
-            caches are measured.
+        size: side of the square matrices whose product is timed; by default as in `SIZE`.
+        megabytes: how much is read (1 MB = 10^6 bytes), by default as in `MEGABYTES`. It has to exceed the processor's
+            caches, or the caches are measured.
         runs: how many times; the fastest counts.
+
+    Raises:
+        ValueError: an unknown device, or a number below 1.
     """
+    kind = device.partition(":")[0]
+    if kind not in SIZE:
+        raise ValueError(f"device is {device!r}; allowed are {', '.join(map(repr, SIZE))}")
+    size, megabytes = SIZE[kind] if size is None else size, MEGABYTES[kind] if megabytes is None else megabytes
     return Roofline(
         flops_per_s=matmul_flops_per_s(device, size=size, runs=runs),
         bytes_per_s=read_bytes_per_s(device, megabytes=megabytes, runs=runs),

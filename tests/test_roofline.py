@@ -71,6 +71,15 @@ def test_measuring_takes_the_arguments_through():
         measure_roofline(size=8, megabytes=1, runs=0)
 
 
+@pytest.mark.parametrize(("device", "work"), [("cpu", (1024, 256)), ("cuda:1", (8192, 4096))])
+def test_the_work_suits_the_device(monkeypatch, device, work):
+    seen = {}
+    monkeypatch.setattr(roofline, "matmul_flops_per_s", lambda where, *, size, runs: seen.update({where: size}) or 1.0)
+    monkeypatch.setattr(roofline, "read_bytes_per_s", lambda where, *, megabytes, runs: float(megabytes))
+    assert measure_roofline(device).bytes_per_s == work[1]
+    assert seen == {device: work[0]}
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -80,6 +89,8 @@ def test_measuring_takes_the_arguments_through():
         (lambda: LAPTOP.tokens_per_s(0), "n_parameters is 0"),
         (lambda: LAPTOP.tokens_per_s(1, bytes_per_parameter=-1), "bytes_per_parameter is -1"),
         (lambda: LAPTOP.tokens_per_s(1, rows=0), "rows is 0"),
+        (lambda: measure_roofline("tpu"), "device is 'tpu'; allowed are 'cpu', 'cuda'"),
+        (lambda: measure_roofline(size=0), "size is 0"),
         (lambda: matmul_flops_per_s(size=0), "size is 0"),
         (lambda: read_bytes_per_s(megabytes=0), "megabytes is 0"),
     ],
