@@ -123,7 +123,8 @@ def fetch(name: str, *, progress: Progress | None = None) -> Path:
         raise ValueError(_unknown(name))
     corpus, parts = found
     if not corpus.parts:
-        raise ValueError(f"{corpus.name} needs no download: it is {corpus.kind}; open it with open_corpus")
+        use = f"use it by its name, as in `happyllm data sample {corpus.name}`"
+        raise ValueError(f"{corpus.name} needs no download: it is {corpus.kind}; {use}")
     wanted = parts if "/" in name else tuple(corpus.parts)
     paths = [fetch_file(corpus.parts[part], progress=progress) for part in wanted]
     return paths[0] if len(paths) == 1 else paths[0].parent

@@ -65,7 +65,7 @@ class Worker:
         """Count the pre-tokens of `texts` over there.
 
         Raises:
-            RuntimeError: the process died.
+            ChildProcessError: the process died.
         """
         assert self._process.stdout is not None
         try:
@@ -73,12 +73,12 @@ class Worker:
             return read_frame(self._process.stdout)
         except (EOFError, BrokenPipeError, ValueError):
             code = self._process.wait()
-            raise RuntimeError(
+            raise ChildProcessError(
                 f"a counting process ended with code {code} (-9: killed, mostly for lack of memory); use fewer workers"
             ) from None
 
     def kill(self) -> None:
-        """End the process, whatever it is doing; a thread that waits for it gets a RuntimeError."""
+        """End the process, whatever it is doing; a thread that waits for it gets a ChildProcessError."""
         self._process.kill()
         self._process.wait()
 

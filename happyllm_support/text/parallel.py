@@ -38,7 +38,8 @@ def ordered_map(
 
     Raises:
         ValueError: raised by `function`, with the same message.
-        RuntimeError: any other exception of `function`, with its traceback, or a child that died.
+        RuntimeError: any other exception of `function`, with its traceback.
+        ChildProcessError: a child that died, mostly for lack of memory.
     """
     if workers < 1:
         raise ValueError(f"workers is {workers}; expected at least 1")
@@ -152,8 +153,8 @@ def _interrupts_held_back() -> Generator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _dead_child() -> RuntimeError:
-    return RuntimeError(
+def _dead_child() -> ChildProcessError:
+    return ChildProcessError(
         "a worker process died: it was killed, ran out of memory (use fewer workers), or belongs to a script without "
         'the line `if __name__ == "__main__":`'
     )

@@ -84,7 +84,7 @@ def test_another_failure_comes_with_its_traceback():
 
 
 def test_a_killed_child_is_noticed():
-    with pytest.raises(RuntimeError, match="a worker process died"):
+    with pytest.raises(ChildProcessError, match="a worker process died"):
         list(ordered_map(die, range(9), workers=2))
     assert children() == []
 
