@@ -24,6 +24,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
+from traitlets.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -119,6 +120,8 @@ def run(text: Path, timeout: int) -> None:
     start = time.perf_counter()
     resources = {"metadata": {"path": str(text.parent)}}
     options: dict[str, Any] = {"record_timing": False, "store_widget_state": False, "kernel_name": "python3"}
+    # Without encryption the kernel warns about its open port, on every run.
+    options["config"] = Config({"KernelManager": {"transport_encryption": "auto"}})
     try:
         NotebookClient(notebook, timeout=timeout, resources=resources, **options).execute()
     except (CellExecutionError, TimeoutError) as error:
