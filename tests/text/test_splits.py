@@ -2,6 +2,7 @@ import math
 import subprocess
 import sys
 from collections import Counter
+from itertools import accumulate
 
 import pytest
 
@@ -79,7 +80,8 @@ def test_bad_fractions(fractions, message):
 
 def test_rounding_of_fractions_leaves_no_gap():
     tenths = {str(i): 0.1 for i in range(10)}
-    assert sum(tenths.values()) != 1.0
+    *_, total = accumulate(tenths.values())  # `sum` itself compensates from Python 3.12 on
+    assert total != 1.0
     assert set(split_of(document, tenths) for document in DOCUMENTS[:2000]) == set(tenths)
     assert split_of("anything", {"none": 0.0, "all": 1.0}) == "all"
 
