@@ -45,6 +45,8 @@ class SentencePieceTokenizer:
             raise ValueError(f"{path} is not a SentencePiece model (a .model file is expected)")
         self._processor = processor
         self.pieces: list[str] = [str(processor.IdToPiece(token)) for token in range(self.vocab_size)]
+        self.scores: list[float] = [float(processor.GetScore(token)) for token in range(self.vocab_size)]
+        """Unigram: ln of a piece's probability; BPE: minus the rank of its merge."""
         self.unk_id = int(processor.unk_id())
         self.byte_fallback = any(processor.IsByte(token) for token in range(self.vocab_size))
 

@@ -32,6 +32,22 @@ def test_it_encodes_and_decodes(model):
     assert model.encode_as_pieces("the cat")[0].startswith("▁") and len(model.pieces) == model.vocab_size
 
 
+def test_scores_are_ranks_of_merges_or_logarithms_that_decide_the_cut(model):
+    if model.scores[259] == 0:  # BPE: the first merge
+        assert model.scores[259:262] == [0, -1, -2]
+        return
+    score = dict(zip(model.pieces, model.scores, strict=True))
+    text = "▁the▁cat"
+    cuts = [[[]]] + [[] for _ in text]  # all cuts of the first k characters
+    for end in range(1, len(text) + 1):
+        for begin in range(end):
+            if text[begin:end] in score:
+                cuts[end] += [[*cut, text[begin:end]] for cut in cuts[begin]]
+    totals = sorted(sum(score[piece] for piece in cut) for cut in cuts[-1])
+    chosen = sum(score[piece] for piece in model.encode_as_pieces("the cat"))
+    assert totals[0] < totals[-1] - 1 and chosen == pytest.approx(totals[-1], abs=1e-3)
+
+
 def test_unknown_characters_fall_back_to_bytes(model):
     assert model.byte_fallback and model.unk_id not in model.encode("龘")
     assert model.encode_as_pieces("龘")[-3:] == ["<0xE9>", "<0xBE>", "<0x98>"]
