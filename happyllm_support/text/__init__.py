@@ -8,6 +8,7 @@ Byte-level BPE, chapter 01:
     streaming                           text and bytes that arrive in parts
     tokenizer, tokenizer_file           what everything else uses, and its file
     tiktoken_core, vocabulary, exchange, sentencepiece_reader   the same merges in other programs
+    token_widget                        the same merges in a page, to play with
 
 The story world, chapter 02:
     grammar_rules, grammar, grammar_exact   texts made by chance, and what is known of them without sampling
