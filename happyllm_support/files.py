@@ -13,9 +13,10 @@ import tempfile
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 TEXT_SUFFIXES = (".txt", ".md", ".jsonl")
+COMPRESSED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zip")
 
 
 def home() -> Path:
@@ -106,19 +107,48 @@ def decode_blocks(file: BinaryIO, name: str | os.PathLike[str], block_bytes: int
             return
 
 
+def read_json(path: str | os.PathLike[str], what: str) -> dict[str, Any]:
+    """Read a JSON object from `path`.
+
+    Args:
+        path: the file.
+        what: what it should be, for the error: `a tokenizer file`.
+
+    Raises:
+        ValueError: not UTF-8, not JSON (with line and column) or no object; the line names the file.
+    """
+    text = "".join(read_text_blocks(path))
+    try:
+        value: Any = json.loads(text)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno} of {Path(path).stat().st_size:,} bytes"
+        raise ValueError(f"{path} is not {what}: no valid JSON at {place} (cut off, or another kind of file)") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
+        raise ValueError(f"{path} is not {what}: its JSON cannot be read ({error})") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} is not {what}: a JSON object is expected, not {type(value).__name__}")
+    return cast("dict[str, Any]", value)
+
+
 def iter_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """Expand files and folders into a sorted list of text files (`.txt`, `.md`, `.jsonl` inside folders, recursively).
 
     Raises:
-        ValueError: a path that does not exist, a folder without text files, or no path at all.
+        ValueError: a path that does not exist or is empty, a folder without text files, a compressed file, or no path
+            at all.
     """
     found: list[Path] = []
-    for path in map(Path, paths):
+    for name in paths:
+        if name == "":  # which Path would take for the current folder
+            raise ValueError("the name of a file or folder is empty; write . for the current folder")
+        path = Path(name)
         if path.is_dir():
             inside = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix in TEXT_SUFFIXES)
             if not inside:
                 raise ValueError(f"no text files in folder {path}; expected one of {', '.join(TEXT_SUFFIXES)}")
             found += inside
+        elif path.suffix in COMPRESSED_SUFFIXES and path.exists():
+            raise ValueError(f"{path} is compressed; unpack it first, the text is read as plain UTF-8")
         elif path.is_file():
             found.append(path)
         else:

@@ -71,7 +71,25 @@ def test_iter_files(tmp_path):
     assert names == ["a.md", "b.txt", "d.jsonl"]
     assert files.iter_files([tmp_path / "c.png"]) == [tmp_path / "c.png"]
     (tmp_path / "empty").mkdir()
+    (tmp_path / "a.txt.gz").write_bytes(b"\x1f\x8b")
     cases = {"no input files": [], "no such file": [tmp_path / "no"], "no text": [tmp_path / "empty"]}
+    cases |= {r"a\.txt\.gz is compressed; unpack": [tmp_path / "a.txt.gz"], "a file or folder is empty; write .": [""]}
     for message, bad in cases.items():
         with pytest.raises(ValueError, match=message):
             files.iter_files(bad)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ('{"a": [1,', "no valid JSON at line 1, column 10 of 9 bytes"),
+        ("[1]", "a JSON object is expected, not list"),
+        ('{"a": ' + "[" * 200_000 + "}", "its JSON cannot be read"),
+        ('{"a": ' + "1" * 5000 + "}", "its JSON cannot be read"),
+    ],
+)
+def test_json_that_is_none_is_refused_by_name(tmp_path, content, expected):
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(ValueError, match=r"x\.json is not a list of names: ") as caught:
+        files.read_json(tmp_path / "x.json", "a list of names")
+    assert expected in str(caught.value) and "\n" not in str(caught.value)

@@ -239,15 +239,19 @@ def _counts_for(
 
 
 def check_specials(special_tokens: Sequence[str]) -> None:
-    """Refuse special tokens that are empty or given twice.
+    """Refuse special tokens that are empty, given twice, or no valid Unicode.
 
     Raises:
         ValueError: names the token.
     """
+    if isinstance(special_tokens, str):
+        raise ValueError(f"special_tokens is the bare string {special_tokens!r}; pass a tuple of strings")
     seen: set[str] = set()
     for token in special_tokens:
         if not token:
             raise ValueError("a special token is empty; each needs at least one character")
+        if any("\ud800" <= character <= "\udfff" for character in token):
+            raise ValueError(f"special token {token!r} holds a lone surrogate, which is not text")
         if token in seen:
             raise ValueError(f"special token {token!r} is given twice")
         seen.add(token)

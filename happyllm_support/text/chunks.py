@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 import regex
 
 from happyllm_support.files import iter_files, read_text_blocks
+from happyllm_support.text.documents import read_jsonl
 from happyllm_support.text.pretokenize import PATTERNS, compile_pattern, pattern_source, pretokenize, safe_cut
 
 CHUNK_CHARS = 1 << 18  # wanted size of a chunk
@@ -84,9 +85,9 @@ def read_chunks(source: TextSource, splitter: Splitter, *, bounded: bool = False
     """Yield lists of texts, about `CHUNK_CHARS` characters together, whose pieces are those of the source.
 
     Args:
-        source: `Path`s name files or folders; `str`s are documents. No piece reaches from one document into the next,
-            and a file is one document. Under a pattern of your own, where cuts could change pieces, a document is
-            never cut and is therefore read whole.
+        source: `Path`s name files or folders; `str`s are documents. No piece reaches from one document into the next;
+            a file is one document, or in JSON Lines each record's field `text`. Under a pattern of your own, where cuts
+            could change pieces, a document is never cut and is therefore read whole.
         splitter: pattern and special tokens.
         bounded: cut a run of more than `LONGEST_CHARS` characters that has no border at all.
 
@@ -132,7 +133,11 @@ def _documents(source: TextSource) -> Iterator[Iterable[str]]:
         raise ValueError(f"source is the bare string {source[:40]!r}; pass Path(...) for a file, [text] for a document")
     for number, item in enumerate([source] if isinstance(source, os.PathLike) else source):
         if not isinstance(item, str):
-            yield from map(read_text_blocks, iter_files([item]))
+            for file in iter_files([item]):
+                if file.suffix == ".jsonl":
+                    yield from ([text] for text in read_jsonl(file))
+                else:
+                    yield read_text_blocks(file)
             continue
         try:
             item.encode()

@@ -166,6 +166,8 @@ def _cached_parts(corpus: Corpus, parts: tuple[str, ...]) -> list[Path]:
 def _stories(name: str, stories: int, seed: int) -> Iterator[str]:
     if stories < 1:
         raise ValueError(f"stories is {stories}; expected at least 1")
+    if seed < 0:
+        raise ValueError(f"seed is {seed}; expected at least 0")
     from happyllm_support.text.storyworld import StoryWorld  # builds tables: only when it is needed
 
     language = name.partition("-")[2] or "both"

@@ -70,7 +70,7 @@ def count_pretokens(
     """Count the pre-tokens of files or documents, streaming.
 
     Args:
-        source: `Path`s name files or folders (a file is one document); `str`s are documents.
+        source: `Path`s name files or folders, `str`s are documents (see `read_chunks`).
         pattern: name or regular expression. Text under an expression of your own is never cut, so its documents are
             read whole.
         special_tokens: cut out of the text before anything else, and not counted.
@@ -197,9 +197,10 @@ def _add(table: _Table, chunk: list[str], counted: Future[dict[str, int]]) -> li
 
 
 def _total_bytes(source: TextSource) -> int | None:
-    """Sum the sizes of the files, or return None if documents are among them."""
+    """Sum the sizes of the files, or return None if documents or JSON Lines are among them."""
     items = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     paths = [item for item in items if not isinstance(item, str)]
     if not paths or len(paths) < len(items):
         return None
-    return sum(path.stat().st_size for path in iter_files(paths))
+    files = iter_files(paths)
+    return None if any(file.suffix == ".jsonl" for file in files) else sum(file.stat().st_size for file in files)

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from bisect import bisect_right
@@ -20,10 +19,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
+from happyllm_support.files import read_json
 from happyllm_support.text.shards import Ids, Int64, Shard, open_shard
 
 INDEX_NAME = "index.json"
@@ -49,7 +49,7 @@ class Dataset:
 
     Attributes:
         root: the dataset's folder.
-        split: "train", "valid" or "test".
+        split: its name, such as "train".
         shards: the open shards, in order.
         vocabulary: fingerprint of the tokenizer.
         vocab_size: ids are below it.
@@ -114,16 +114,16 @@ def read_index(root: str | os.PathLike[str]) -> dict[str, Any]:
     path = Path(root) / INDEX_NAME
     if not path.is_file():
         raise ValueError(f"{root} is no dataset: it has no {INDEX_NAME}; make one with `happyllm data prepare`")
+    index = read_json(path, "a dataset's index")
     try:
-        index: Any = json.loads(path.read_text("utf-8"))
         if index["format"] != FORMAT:
             raise ValueError(f"{path} has format {index['format']!r}; expected {FORMAT!r}")
         if index["version"] != VERSION:
             raise ValueError(f"{path} has version {index['version']!r}; this release reads {VERSION}: prepare it again")
         _check_index(index)
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}); prepare the dataset again") from None
-    return cast(dict[str, Any], index)
+    return index
 
 
 def _check_index(index: dict[str, Any]) -> None:

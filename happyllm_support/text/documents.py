@@ -19,7 +19,6 @@ Split = Literal["blank-line", "line", "file", "article"]
 SPLITS: tuple[str, ...] = get_args(Split)
 
 _ARTICLE_HEADING = re.compile(r" = [^=]+ = ")
-_COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 
 
 def read_documents(
@@ -50,9 +49,6 @@ def read_documents(
     if separator == "":
         raise ValueError("the separator is empty; give the string that ends a document, or None")
     files = iter_files([paths] if isinstance(paths, str | os.PathLike) else paths)
-    for path in files:
-        if path.suffix in _COMPRESSED:
-            raise ValueError(f"{path} is compressed; unpack it first, the text is read as plain UTF-8")
     return _nonempty(_all_documents(files, split, separator, field), files)
 
 
@@ -95,6 +91,8 @@ def _field_of(line: str, field: str, where: str) -> str:
         record: Any = json.loads(line)
     except json.JSONDecodeError as error:
         raise ValueError(f"{where}: not a JSON object on one line: {error.msg}, column {error.colno}") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
+        raise ValueError(f"{where}: this JSON cannot be read: {error}") from None
     if not isinstance(record, dict):
         raise ValueError(f"{where}: a JSON {type(record).__name__}, not an object with a field {field!r}")
     record = cast("dict[str, Any]", record)
@@ -102,7 +100,7 @@ def _field_of(line: str, field: str, where: str) -> str:
         raise ValueError(f"{where}: no field {field!r}; the object has {', '.join(map(repr, record)) or 'no field'}")
     value = record[field]
     if not isinstance(value, str):
-        raise ValueError(f"{where}: field {field!r} holds a {type(value).__name__}; a string is needed")
+        raise ValueError(f"{where}: field {field!r} holds {type(value).__name__}; a string is needed")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:

@@ -25,7 +25,7 @@ from happyllm_support.text.transfer import (
     DownloadError,
     Progress,
     notes_path,
-    read_json,
+    read_notes,
     size_of,
     transfer,
 )
@@ -106,7 +106,7 @@ def verify(path: Path, file: RemoteFile) -> None:
     advice = "delete it and fetch it again, or point HAPPYLLM_HOME to another folder"
     if file.size is not None and size != file.size:
         raise ValueError(f"{path} is not the registered file: {size:,} bytes, expected {file.size:,}; {advice}")
-    if size >= ALWAYS_VERIFY_BELOW and _stamp(path, file) == read_json(_stamp_path(path)):
+    if size >= ALWAYS_VERIFY_BELOW and _stamp(path, file) == read_notes(_stamp_path(path)):
         return
     found = hash_file(path, file.algorithm)
     if found != file.digest:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, cast
 
-from happyllm_support.files import atomic_write_json
+from happyllm_support.files import atomic_write_json, read_json
 from happyllm_support.text.pretokenize import GPT2_PATTERN
 from happyllm_support.text.sentencepiece_reader import SentencePieceTokenizer
 from happyllm_support.text.tiktoken_core import tiktoken_encoding
@@ -19,7 +19,6 @@ from happyllm_support.text.vocabulary import (
     check_vocabulary,
     load_gpt2_files,
     model_from_strings,
-    read_json,
     token_to_string,
 )
 

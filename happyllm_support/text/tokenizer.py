@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
+from numbers import Integral
 from os import PathLike
 from typing import Literal
 
@@ -271,6 +272,8 @@ class Tokenizer:
         return token
 
     def _range_message(self, token: object) -> str:
+        if not isinstance(token, Integral):  # iterating over a tensor gives tensors
+            return f"{token!r} is a {type(token).__name__} and no id; give whole numbers, as `.tolist()` returns them"
         return (
             f"id {token!r} is out of range; vocab_size is {self.vocab_size}, so 0 to {self.vocab_size - 1} are allowed"
         )

@@ -8,9 +8,8 @@ import os
 from dataclasses import asdict
 from typing import Any, cast
 
-from happyllm_support.files import atomic_write_text
+from happyllm_support.files import atomic_write_text, read_json
 from happyllm_support.text.bpe import BPEModel, TrainingReport
-from happyllm_support.text.vocabulary import read_json
 
 FORMAT = "happyllm tokenizer"
 VERSION = 1

@@ -20,7 +20,7 @@ import urllib.request
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from happyllm_support.files import atomic_write_json
 
@@ -80,7 +80,7 @@ def _open(url: str, offset: int, part: Path) -> Any:
     headers = {"User-Agent": "happyllm", "Accept-Encoding": "identity"}
     if offset:
         headers["Range"] = f"bytes={offset}-"
-        notes = read_json(notes_path(part)) or {}
+        notes = read_notes(notes_path(part)) or {}
         etag = notes.get("etag") if notes.get("url") == url else None
         if isinstance(etag, str) and not etag.startswith("W/"):
             headers["If-Range"] = etag
@@ -117,7 +117,7 @@ def _copy(response: Any, stream: IO[bytes], done: int, total: int | None, progre
 def _continues(response: Any, offset: int, part: Path, url: str) -> bool:
     """Whether a partial response goes on where the part ends, in the same version of the file."""
     found = re.fullmatch(r"bytes (\d+)-\d+/(?:\d+|\*)", response.headers.get("Content-Range", ""))
-    notes = read_json(notes_path(part)) or {}
+    notes = read_notes(notes_path(part)) or {}
     etag = response.headers.get("ETag")
     same_version = notes.get("url") != url or None in (notes.get("etag"), etag) or notes["etag"] == etag
     return found is not None and int(found[1]) == offset and same_version
@@ -148,12 +148,13 @@ def notes_path(part: Path) -> Path:
     return part.with_name(part.name + ".json")
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON file that may be missing or damaged; then None."""
+def read_notes(path: Path) -> dict[str, Any] | None:
+    """A JSON object from a file that may be missing or damaged; then None."""
     try:
-        return json.loads(path.read_bytes())
+        notes: Any = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
+    return cast("dict[str, Any]", notes) if isinstance(notes, dict) else None
 
 
 def size_of(path: Path) -> int:

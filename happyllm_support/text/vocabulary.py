@@ -12,14 +12,12 @@ Source: openai/gpt-2, src/encoder.py (the table of characters, and the two files
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, cast
 
-from happyllm_support.files import read_text_blocks
+from happyllm_support.files import read_json, read_text_blocks
 from happyllm_support.text.bpe import BYTE_ORDER, BPEModel
 from happyllm_support.text.encoder import bytes_to_ids
 from happyllm_support.text.merging import merge_piece
@@ -150,24 +148,6 @@ def check_merges(model: BPEModel, problem: str) -> None:
         ids = merge_piece(to_ids(data), table)
         if ids != [token]:
             raise ValueError(f"{problem}: token {token}, {data!r}, can never occur; its bytes merge to {ids}")
-
-
-def read_json(path: str | os.PathLike[str], what: str) -> dict[str, Any]:
-    """Read a JSON object from `path`.
-
-    Raises:
-        ValueError: not UTF-8, not JSON (with line and column) or no object; the line names the file and `what` it
-            should be.
-    """
-    text = "".join(read_text_blocks(path))
-    try:
-        value: Any = json.loads(text)
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno} of {Path(path).stat().st_size:,} bytes"
-        raise ValueError(f"{path} is not {what}: no valid JSON at {place} (cut off, or another kind of file)") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"{path} is not {what}: a JSON object is expected, not {type(value).__name__}")
-    return cast("dict[str, Any]", value)
 
 
 def check_vocabulary(value: Any, source: str) -> dict[str, int]:

@@ -222,6 +222,8 @@ def test_progress_counts_merges() -> None:
         ({"vocab_size": 300, "min_frequency": 0}, "min_frequency 0 is too small"),
         ({"vocab_size": 300, "special_tokens": ("<s>", "<s>")}, "special token '<s>' is given twice"),
         ({"vocab_size": 300, "special_tokens": ("",)}, "a special token is empty"),
+        ({"vocab_size": 300, "special_tokens": "<s>"}, "special_tokens is the bare string '<s>'; pass a tuple"),
+        ({"vocab_size": 300, "special_tokens": ("<\udcff>",)}, "special token '<\\udcff>' holds a lone surrogate"),
         ({"vocab_size": 300, "pattern": "gpt5"}, "unknown pattern 'gpt5'"),
         ({"vocab_size": 300, "pattern": "[a"}, "bad regular expression '[a'"),
     ],

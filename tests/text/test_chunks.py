@@ -82,6 +82,11 @@ def test_no_piece_reaches_into_the_next_document(tmp_path: Path) -> None:
     assert pieces_of(tmp_path / "c.md", Splitter("gpt2")) == [["three"]]
 
 
+def test_json_lines_are_documents_and_not_their_notation(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "on\\ne"}\n{"id": 7, "text": "two"}\n', encoding="utf-8")
+    assert pieces_of(tmp_path, Splitter("gpt2")) == [["on", "\n", "e", "two"]]
+
+
 def test_the_longer_special_token_counts() -> None:
     for specials in (("<a>", "<a><b>"), ("<a><b>", "<a>")):
         assert Splitter("gpt2", specials).pieces("x<a><b>y<a>z") == ["x", "y", "z"]

@@ -114,6 +114,8 @@ def test_a_cached_file_that_is_another_is_refused():
         (lambda: fetch("python-docs"), "python-docs needs no download: it is with Python"),
         (lambda: open_corpus("python-docs", split="line"), "split and separator are for text files"),
         (lambda: open_corpus("storyworld-en", stories=0), "stories is 0; expected at least 1"),
+        (lambda: open_corpus("storyworld-en", seed=-1), "seed is -1; expected at least 0"),
+        (lambda: open_corpus(""), "the name of a file or folder is empty"),
     ],
 )
 def test_errors_are_one_line(call, message):

@@ -73,9 +73,11 @@ def test_folder_is_read_in_sorted_order_with_its_jsonl(tmp_path):
     ("line", "message"),
     [
         ('{"body": "x"}', r"d\.jsonl:2: no field 'text'; the object has 'body'"),
-        ('{"text": 3}', r"d\.jsonl:2: field 'text' holds a int; a string is needed"),
+        ('{"text": 3}', r"d\.jsonl:2: field 'text' holds int; a string is needed"),
         ('["text"]', r"d\.jsonl:2: a JSON list, not an object"),
         ('{"text": "x', r"d\.jsonl:2: not a JSON object on one line"),
+        ('{"text": ' + "[" * 200_000, r"d\.jsonl:2: this JSON cannot be read"),
+        ('{"text": ' + "1" * 5000 + "}", r"d\.jsonl:2: this JSON cannot be read"),
         ('{"text": "a\\ud800"}', r"d\.jsonl:2: field 'text' holds the lone surrogate \\ud800"),
     ],
 )

@@ -3,7 +3,9 @@ import pickle
 import tracemalloc
 from functools import partial
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_bpe import MIXED, small_model, small_tokenizer, texts
@@ -97,6 +99,9 @@ def test_longer_special_token_wins(tokenizer):
         (lambda t: t.decode([97, -1]), r"id -1 is out of range; vocab_size is \d+, so 0 to \d+ are allowed"),
         (lambda t: t.decode_bytes([t.vocab_size]), r"id \d+ is out of range"),
         (lambda t: list(t.decode_stream([10**9])), r"id 1000000000 is out of range"),
+        (lambda t: t.decode([1.5]), r"1\.5 is a float and no id; give whole numbers, as `\.tolist\(\)` returns them"),
+        (lambda t: t.decode(np.array([97, 10**6])), r"id np.int64\(1000000\) is out of range"),
+        (lambda t: t.decode(torch.tensor([97])), r"tensor\(97\) is a Tensor and no id"),
         (lambda t: t.token_bytes(-5), r"id -5 is out of range"),
     ],
 )
