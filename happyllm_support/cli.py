@@ -46,10 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _run(arguments)
         sys.stdout.flush()
         return code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if sys.stderr.isatty():
             print(file=sys.stderr)  # leave the line with the terminal's ^C and the progress bar
-        return _fail("interrupted, nothing was left half-written", code=130, label="")
+        return _fail(f"interrupted, {str(stop) or 'nothing was left half-written'}", code=130, label="")
     except BrokenPipeError:
         with open(os.devnull, "w") as nowhere, contextlib.suppress(OSError, ValueError):
             os.dup2(nowhere.fileno(), sys.stdout.fileno())  # so that Python's last flush does not complain either

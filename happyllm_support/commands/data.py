@@ -61,8 +61,11 @@ class Fetch:
         """Fetch it and print where it lies."""
         from happyllm_support.text.corpora import fetch
 
-        with ProgressBar() as bar:
-            path = fetch(self.name, progress=lambda done, total: bar.show(f"fetching {self.name}", done, total))
+        try:
+            with ProgressBar() as bar:
+                path = fetch(self.name, progress=lambda done, total: bar.show(f"fetching {self.name}", done, total))
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("what has arrived is kept, the same command goes on from there") from None
         print(path)
         return 0
 

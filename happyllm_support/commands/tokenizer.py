@@ -184,6 +184,8 @@ def _in_batches(ids: Iterator[int], size: int = 4096) -> Iterator[list[int]]:
 
 
 def _stdin_blocks() -> Iterator[str]:
+    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]  (`<&-` in a shell)
+        raise ValueError("standard input is closed; give the text or the ids as arguments")
     return decode_blocks(sys.stdin.buffer, "standard input")
 
 

@@ -70,18 +70,19 @@ class Train:
         return 0
 
     def _source(self) -> list[Path] | Iterator[str | Path]:
-        """Files as they are, so that training can read them in blocks; anything else as documents."""
+        """Files as they are, so that training can read them in blocks; what has to be cut or parsed as documents."""
         from happyllm_support.text.corpora import find_corpus
 
         if not self.paths:
             raise ValueError("no source was given; name a corpus, a file or a folder")
+        cut = self.reading.documents is not None or self.reading.separator is not None
         items: list[Path | Iterator[str]] = []
         for path in self.paths:
             if find_corpus(path) is not None or not Path(path).exists():
                 items.append(self.reading.open(path))  # which refuses unknown names
                 continue
             for file in iter_files([path]):
-                items.append(self.reading.open(str(file)) if file.suffix == ".jsonl" else file)
+                items.append(self.reading.open(str(file)) if cut or file.suffix == ".jsonl" else file)
         files = [item for item in items if isinstance(item, Path)]
         if len(files) < len(items):
             return _flat(items)
@@ -102,10 +103,12 @@ def check_output(path: Path, *, force: bool) -> None:
     """Refuse, before any work, an output that is there already or cannot be written.
 
     Raises:
-        ValueError: it exists and `force` is not set, is a folder, or its folder cannot be written.
+        ValueError: it exists and `force` is not set, is no ordinary file, or its folder cannot be written.
     """
     if path.is_dir():
         raise ValueError(f"the output {path} is a folder; name a file")
+    if path.exists() and not path.is_file():  # a device such as /dev/null would be replaced by a file
+        raise ValueError(f"the output {path} is no ordinary file; name another one")
     if path.exists() and not force:
         raise ValueError(f"the output {path} is there already; choose another name, or replace it with --force")
     parent = next(folder for folder in path.absolute().parents if folder.exists())

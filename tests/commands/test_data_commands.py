@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from happyllm_support.commands import data
 from happyllm_support.commands.data import parse_fractions, reservoir_sample
 from happyllm_support.text import download, registry
 
@@ -138,6 +139,16 @@ def test_truncated_and_wrong_downloads_are_refused(refused, run, server, cache):
     server.body = b"y" * len(server.body)
     assert "expected sha256:" in refused("data", "fetch", "local-test")
     assert os.listdir(cache) == []
+
+
+def test_interrupted_fetching_says_that_it_goes_on(run, server, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(data.ProgressBar, "show", interrupt)
+    code, out, err = run("data", "fetch", "local-test")
+    assert (code, out) == (130, "") and err.startswith("happyllm: interrupted, what has arrived is kept")
+    monkeypatch.undo()
 
 
 def test_unreachable_server_is_one_line(refused, server):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from happyllm_support import files
+from happyllm_support.cli import main
 from happyllm_support.commands import tokenizer as commands
 from happyllm_support.commands import train_tokenizer
 from happyllm_support.text.tokenizer import Tokenizer
@@ -51,6 +52,17 @@ def test_train_takes_corpora_folders_and_json_lines(run, corpus, tmp_path):
     assert len(tokenizer.encode("body")) > 1  # the field's name is no text
 
 
+@pytest.mark.parametrize(
+    ("options", "between"), [(["--separator", "<cut>"], b"cut"), (["--documents", "line"], b"\n\n")]
+)
+def test_train_cuts_files_into_documents_when_told_to(run, tmp_path, options, between):
+    (tmp_path / "corpus.txt").write_text("zebra<cut>\n\n" * 50)
+    for name, more in (("whole", []), ("cut", options)):
+        assert run("tokenizer", "train", tmp_path / "corpus.txt", "--output", tmp_path / name, *more)[0] == 0
+        tokens = Tokenizer.load(tmp_path / name).model.token_bytes
+        assert b"zebra" in tokens and (between in tokens) == (name == "whole")
+
+
 def test_train_options_reach_the_trainer(run, corpus, tmp_path):
     results = {}
     for name, options in {
@@ -86,10 +98,12 @@ def test_train_replaces_only_when_told_to(run, refused, corpus, trained, tmp_pat
         (b"text", ["--vocab-size", "262"], "vocab_size 262 is too small; at least 263"),
         (b"text", ["--special-tokens", "a", "a"], "special token 'a' is given twice"),
         (b"text", ["--special-tokens", ""], "special token is empty"),
+        (b"text", ["--special-tokens", "a\udcff"], "special token 'a\\udcff' holds a lone surrogate"),
         (b"text", ["--min-frequency", "0"], "min_frequency 0"),
         (b"text", ["--workers", "0"], "workers 0"),
         (b"text", ["--max-unique", "0"], "max_unique 0"),
         (b"text", ["--output", "."], "the output . is a folder"),
+        (b"text", ["--output", os.devnull, "--force"], f"the output {os.devnull} is no ordinary file"),
     ],
 )
 def test_mistakes_in_training_leave_nothing(refused, tmp_path, content, options, expected):
@@ -101,6 +115,7 @@ def test_mistakes_in_training_leave_nothing(refused, tmp_path, content, options,
 
 def test_train_without_or_with_unknown_sources(refused, corpus, tmp_path):
     assert "no source was given" in refused("tokenizer", "train", "--output", tmp_path / "x")
+    assert "file or folder is empty" in refused("tokenizer", "train", "", "--output", tmp_path / "x")
     assert "did you mean storyworld" in refused("tokenizer", "train", "storyworlds", "--output", tmp_path / "x")
     assert "data fetch tinyshakespeare" in refused("tokenizer", "train", "tinyshakespeare", "--output", tmp_path / "x")
     (tmp_path / "empty").mkdir()
@@ -151,6 +166,12 @@ def test_special_tokens_only_when_allowed(run, refused, trained):
     only = run(*encode, "--allow", "<|eos|>")[1].split()
     assert only[0] == eos and len(only) > 2
     assert "unknown special token '<|stop|>'" in refused(*encode, "--allow", "<|stop|>")
+
+
+def test_closed_standard_input_is_one_line(run, trained, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", None)
+    assert main(["tokenizer", "encode", "--tokenizer", str(trained)]) == 2
+    assert capsys.readouterr().err.startswith("happyllm: error: standard input is closed; give the text or the ids")
 
 
 def test_pieces_are_one_line_each(run, trained):
