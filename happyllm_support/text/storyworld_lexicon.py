@@ -91,7 +91,8 @@ NUMBERS = {
 class Lexicon:
     """The words that belong to one domain."""
 
-    names: tuple[Item, ...]
+    heroes: tuple[Item, ...]
+    friends: tuple[Item, ...]
     homes: tuple[Item, ...]
     places: tuple[Item, ...]
     things: tuple[Item, ...]
@@ -101,11 +102,15 @@ class Lexicon:
 
 
 VILLAGE = Lexicon(
-    names=(
+    heroes=(
         _girl("Lily", "莉莉"), _girl("Anna", "安娜"), _girl("Mia", "米娅"), _girl("Emma", "艾玛"),
-        _girl("Rosa", "罗莎"), _girl("Nina", "妮娜"), _girl("Ella", "埃拉"), _girl("Ruby", "露比"),
-        _boy("Tom", "汤姆"), _boy("Max", "麦克斯"), _boy("Leo", "利奥"), _boy("Sam", "山姆"),
-        _boy("Jack", "杰克"), _boy("Oscar", "奥斯卡"), _boy("Peter", "彼得"), _boy("Hugo", "雨果"),
+        _girl("Rosa", "罗莎"), _girl("Nina", "妮娜"), _boy("Tom", "汤姆"), _boy("Max", "麦克斯"),
+        _boy("Leo", "利奥"), _boy("Sam", "山姆"), _boy("Jack", "杰克"), _boy("Peter", "彼得"),
+    ),
+    friends=(
+        _girl("Ella", "埃拉"), _girl("Ruby", "露比"), _girl("Molly", "莫莉"), _girl("Daisy", "黛西"),
+        _girl("Lucy", "露西"), _girl("Amy", "艾米"), _boy("Oscar", "奥斯卡"), _boy("Hugo", "雨果"),
+        _boy("Tim", "蒂姆"), _boy("Oliver", "奥利弗"), _boy("Bob", "鲍勃"), _boy("Eddie", "埃迪"),
     ),
     homes=(_item("by the river", "河边"), _item("on the hill", "山坡上"), _item("next to the mill", "磨坊旁边"),
            _item("at the edge of the forest", "森林边上")),
@@ -130,11 +135,15 @@ VILLAGE = Lexicon(
 )  # fmt: skip
 
 HARBOUR = Lexicon(
-    names=(
+    heroes=(
         _girl("Clara", "克拉拉"), _girl("Ivy", "艾薇"), _girl("Maya", "玛雅"), _girl("Nora", "诺拉"),
-        _girl("Zoe", "佐伊"), _girl("Alice", "爱丽丝"), _girl("Sophie", "苏菲"), _girl("Grace", "格蕾丝"),
-        _boy("Noah", "诺亚"), _boy("Felix", "菲利克斯"), _boy("Henry", "亨利"), _boy("Luke", "卢克"),
-        _boy("Daniel", "丹尼尔"), _boy("Simon", "西蒙"), _boy("Arthur", "亚瑟"), _boy("Theo", "西奥"),
+        _girl("Zoe", "佐伊"), _girl("Alice", "爱丽丝"), _boy("Noah", "诺亚"), _boy("Felix", "菲利克斯"),
+        _boy("Henry", "亨利"), _boy("Luke", "卢克"), _boy("Daniel", "丹尼尔"), _boy("Simon", "西蒙"),
+    ),
+    friends=(
+        _girl("Sophie", "苏菲"), _girl("Grace", "格蕾丝"), _girl("Stella", "斯特拉"), _girl("Hazel", "黑兹尔"),
+        _girl("Vera", "薇拉"), _girl("Julia", "朱莉娅"), _boy("Arthur", "亚瑟"), _boy("Theo", "西奥"),
+        _boy("Martin", "马丁"), _boy("Owen", "欧文"), _boy("Jonas", "约纳斯"), _boy("Victor", "维克多"),
     ),
     homes=(_item("above the fish market", "鱼市楼上"), _item("beside the lighthouse", "灯塔旁边"),
            _item("on an old ferry", "一艘旧渡船上"), _item("at the end of the pier", "码头尽头")),

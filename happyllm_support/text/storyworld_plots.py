@@ -50,10 +50,10 @@ def half_of(item: Item, whole: Item) -> float:
 def shared_variables(words: Lexicon) -> list[Variable]:
     """The variables that the opening and the shared plots draw."""
     return [
-        Variable(name="hero", pool=words.names),
+        Variable(name="hero", pool=words.heroes),
         Variable(name="trait", pool=TRAITS),
         Variable(name="home", pool=words.homes),
-        Variable(name="friend", pool=words.names, given=("hero",), weight=differs),
+        Variable(name="friend", pool=words.friends),
         Variable(name="thing", pool=words.things),
         Variable(name="colour", pool=COLOURS),
         Variable(name="day", pool=DAYS),
@@ -183,24 +183,24 @@ TRUTH = Plot(
     ),
     beats=(
         (
-            line("While {hero.he} was playing {place}, the {thing} {thing.broke}.",
-                 "{hero.he}在{place}玩的时候，{thing}{thing.broke}。"),
-            line("{hero} ran with it {place}, fell over, and it {thing.broke}.",
-                 "{hero}带着它在{place}跑，摔了一跤，它{thing.broke}。"),
+            line("While {hero.he} was playing with it, the {thing} {thing.broke}.",
+                 "{hero.he}玩着玩着，{thing}{thing.broke}。"),
+            line("{hero} ran too fast, fell over, and it {thing.broke}.",
+                 "{hero}跑得太快，摔了一跤，它{thing.broke}。"),
         ),
         (
-            line("{hero.He} was afraid and hid it {place2}.",
-                 "{hero.he}很害怕，把它藏到了{place2}。", trait={"shy": 3.0}),
-            line("Nobody had seen it, so {hero.he} hid the {thing} {place2}.",
-                 "没有人看见，{hero.he}就把{thing}藏到了{place2}。", trait={"clever": 3.0}),
+            line("{hero.He} was afraid and hid it {place}.",
+                 "{hero.he}很害怕，把它藏到了{place}。", trait={"shy": 3.0}),
+            line("Nobody had seen it, so {hero.he} hid the {thing} {place}.",
+                 "没有人看见，{hero.he}就把{thing}藏到了{place}。", trait={"clever": 3.0}),
         ),
         (
             line("But {hero.he} could not sleep, and in the morning {hero.he} told {friend}.",
                  "可是{hero.he}夜里睡不着，第二天早上告诉了{friend}。"),
             line("\"Where is my {thing}?\" asked {friend}, and {hero} told the truth.",
                  "“我的{thing}呢？”{friend}问。{hero}说了实话。", trait={"brave": 3.0}),
-            line("\"I am sorry,\" {hero} whispered to {friend}. \"Your {thing} is {place2}.\"",
-                 "“对不起，”{hero}小声对{friend}说，“你的{thing}在{place2}。”", trait={"shy": 3.0}),
+            line("\"I am sorry,\" {hero} whispered to {friend}. \"Your {thing} is {place}.\"",
+                 "“对不起，”{hero}小声对{friend}说，“你的{thing}在{place}。”", trait={"shy": 3.0}),
         ),
         (
             line("{friend} was not angry, and together they mended the {colour} {thing}.",
@@ -212,7 +212,7 @@ TRUTH = Plot(
     questions=(
         Question("Whose {thing} was it?", "It belonged to {friend}.", "{thing}是谁的？", "是{friend}的。"),
         Question("What was borrowed?", "{colour.A} {thing}.", "借来的是什么？", "{thing.one}{colour}的{thing}。"),
-        Question("Where did {hero} hide the {thing}?", "{place2.Cap}.", "{hero}把{thing}藏在哪里？", "{place2}。"),
+        Question("Where did {hero} hide the {thing}?", "{place.Cap}.", "{hero}把{thing}藏在哪里？", "{place}。"),
         Question("What colour was the {thing}?", "{colour.Cap}.", "{thing}是什么颜色的？", "{colour}。"),
     ),
 )  # fmt: skip

@@ -95,7 +95,7 @@ def test_chinese_is_well_formed(world):
 def test_pronouns_agree_with_names(world):
     rng = np.random.default_rng(4)
     girls = {item.key for item in world.grammar.variables["hero"].pool if item.forms["en"]["he"] == "she"}
-    assert len(girls) == 8
+    assert len(girls) == 6
     for _ in range(500):
         story = world.sample(rng)
         if story.facts["plot"] in {"lost", "fog", "bottle"}:  # nobody else's pronoun occurs here
@@ -140,7 +140,7 @@ def test_what_must_differ_differs(world):
             if one in facts and other in facts:
                 assert facts[one] != facts[other]
                 seen[one, other] += 1
-    assert seen["hero", "friend"] == 400 and seen["place", "place2"] > 80
+    assert seen["hero", "friend"] == 400 and seen["place", "place2"] > 40
     assert (seen["home", "home2"] > 40) == (world.domain == "village")
 
 
@@ -157,8 +157,15 @@ def test_numbers_add_up():
 
 
 def test_the_domains_share_no_names_and_no_things():
+    people = [
+        item.key
+        for world in WORLDS.values()
+        for name in ("hero", "friend")
+        for item in world.grammar.variables[name].pool
+    ]
+    assert len(people) == len(set(people)) == 48
     village, harbour = (WORLDS[domain].grammar.variables for domain in DOMAINS)
-    for name in ("hero", "home", "place", "thing", "animal", "worker", "food"):
+    for name in ("hero", "friend", "home", "place", "thing", "animal", "worker", "food"):
         for language in LANGUAGES:
             words = [{item.forms[language][""] for item in variables[name].pool} for variables in (village, harbour)]
             assert len(words[0]) == len(village[name].pool)
@@ -180,7 +187,7 @@ def test_seed_decides_the_stories_on_every_platform():
     assert world.parse(chinese[7], "zh").en == texts[7]
     digest = hashlib.sha256("\n".join(both).encode()).hexdigest()
     # If this fails, the story world has changed: everything measured on it must be measured again.
-    assert digest[:16] == "d791249a1daf0c92"
+    assert digest[:16] == "77db83f3cde6c813"
 
 
 def test_floor_per_token():

@@ -33,7 +33,7 @@ def test_answers_about_a_story_come_from_the_story():
         assert question.endswith("?" if task.language == "en" else "？")
         assert "{" not in task.prompt + task.answer
         if question.startswith(("Who helped", "谁帮助了")):
-            friend = next(item for item in VILLAGE.names if item.key == story.facts["friend"])
+            friend = next(item for item in VILLAGE.friends if item.key == story.facts["friend"])
             assert task.answer.rstrip(".。") == friend.forms[task.language][""]
         if question.startswith("What colour was the"):
             assert task.answer.lower() == f"{story.facts['colour']}."
@@ -126,7 +126,7 @@ def test_checks_one_by_one(task, answer, right):
 
 
 def test_gaps_are_filled_with_forms():
-    context = {"hero": VILLAGE.names[0], "thing": VILLAGE.things[0]}
+    context = {"hero": VILLAGE.heroes[0], "thing": VILLAGE.things[0]}
     assert fill("{hero} and {hero.his} {thing}", context, "en") == "Lily and her kite"
     assert fill("{hero}的{thing.one}{thing}", context, "zh") == "莉莉的一只风筝"
 
