@@ -47,7 +47,7 @@ def open_files(pid):
         ([], ["happyllm doctor", "happyllm data sample", "happyllm tokenizer train"]),
         (["--help"], ["happyllm doctor", "{tokenizer,data,doctor}"]),
         (["tokenizer"], ["train", "encode", "decode", "inspect", "Example: happyllm tokenizer train"]),
-        (["data"], ["list", "fetch", "sample", "prepare", "Example: happyllm data prepare"]),
+        (["data"], ["list", "fetch", "sample", "prepare", "inspect", "Example: happyllm data prepare"]),
         (["tokenizer", "train", "--help"], ["--vocab-size", "--pattern", "--max-unique", "--force", "8192"]),
         (["tokenizer", "encode", "--help"], ["--allow-special", "--pieces", "--file"]),
         (["data", "prepare", "--help"], ["--workers", "--split", "--near-duplicates", "--separator"]),
@@ -64,10 +64,11 @@ def test_help(run, arguments, expected):
 
 def test_every_option_has_a_sentence(run):
     commands = [("tokenizer", c) for c in ("train", "encode", "decode", "inspect")]
-    commands += [("data", c) for c in ("list", "fetch", "sample", "prepare")] + [("doctor",)]
+    commands += [("data", c) for c in ("list", "fetch", "sample", "prepare", "inspect")] + [("doctor",)]
     for command in commands:
         _, out, _ = run(*command, "--help")
         rows = [line.strip("│ ") for line in out.splitlines() if line.startswith("│")]
+        assert any(row.startswith("-") for row in rows), command
         for row, following in zip(rows, [*rows[1:], ""], strict=True):
             if row.startswith("-"):
                 sentence = row.partition("  ")[2] or following
@@ -78,7 +79,7 @@ def test_every_option_has_a_sentence(run):
     ("arguments", "expected"),
     [
         (["tokeniser"], "Unrecognized options: tokeniser; available subcommands: tokenizer, data, doctor"),
-        (["data", "lst"], "available subcommands: list, fetch, sample, prepare"),
+        (["data", "lst"], "available subcommands: list, fetch, sample, prepare, inspect"),
         (["doctor", "--jsn"], "Unrecognized options: --jsn; perhaps you meant --json; see `happyllm doctor --help`"),
         (["tokenizer", "train", "x"], "Missing from happyllm tokenizer train: --output PATH"),
         (["tokenizer", "train", "x", "--output", "y", "--vocab-size", "many"], "--vocab-size: invalid literal"),

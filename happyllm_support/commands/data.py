@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from happyllm_support.commands.inspect_data import InspectData
 from happyllm_support.commands.output import ProgressBar, format_bytes, format_table
 from happyllm_support.commands.sources import Cleaning, Reading, load_tokenizer
 
@@ -255,4 +256,5 @@ class Data:
         | Annotated[Fetch, tyro.conf.subcommand(name="fetch")]
         | Annotated[Sample, tyro.conf.subcommand(name="sample")]
         | Annotated[Prepare, tyro.conf.subcommand(name="prepare")]
+        | Annotated[InspectData, tyro.conf.subcommand(name="inspect")]
     )

@@ -285,3 +285,71 @@ def test_interrupted_preparing_leaves_nothing(run, corpus, trained, tmp_path, mo
     code, out, err = run("data", "prepare", corpus, "--tokenizer", trained, "--output", tmp_path / "set")
     assert (code, out, err) == (130, "", "happyllm: interrupted, nothing was left half-written\n")
     assert os.listdir(tmp_path) == ["corpus.txt"]
+
+
+# Inspecting a dataset
+
+
+@pytest.fixture
+def dataset(run, corpus, trained, tmp_path):
+    corpus.write_text("".join(f"Document number {i}.\n第{i}篇。\n\n" for i in range(40)), "utf-8")
+    command = ["data", "prepare", corpus, "--tokenizer", trained, "--output", tmp_path / "set"]
+    assert run(*command, "--split", "train=0.5,valid=0.5,test=0")[0] == 0
+    return tmp_path / "set"
+
+
+def test_inspect_describes_every_split(run, dataset, trained):
+    from happyllm_support.text.dataset import open_dataset
+    from happyllm_support.text.tokenizer import Tokenizer
+
+    code, out, err = run("data", "inspect", dataset, "--tokenizer", trained)
+    tokenizer = Tokenizer.load(trained)
+    assert (code, err) == (0, "") and tokenizer.fingerprint in out and "320 ids" in out and "verified" not in out
+    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line.strip()}
+    for split in ("train", "valid"):
+        part = open_dataset(dataset, split)
+        longest = max(len(ids) for ids in part.documents())
+        share = f"{part.n_tokens / part.n_bytes:.3f}"
+        counts = [f"{n:,}" for n in (len(part), part.n_tokens, part.n_bytes)]
+        table, begins = (line.split(maxsplit=1)[1] for line in out.splitlines() if line.startswith(split))
+        assert table.split() == [*counts, share, str(longest), "1"]
+        assert begins == "begins: " + tokenizer.decode(part.document(0)).replace("\n", "\\n")
+    assert rows["test"] == ["0", "0", "0", "-", "-", "0"]
+    assert "\nverified: every shard has" in run("data", "inspect", dataset, "--verify")[1]
+
+
+def test_inspect_shortens_a_long_document(run, trained, tmp_path):
+    (tmp_path / "long.txt").write_text("船" * 300, "utf-8")
+    command = ["data", "prepare", tmp_path / "long.txt", "--tokenizer", trained, "--output", tmp_path / "set"]
+    assert run(*command, "--split", "train=1", "--no-bos")[0] == 0
+    assert run("data", "inspect", tmp_path / "set")[1].endswith(f"\ntrain begins: {'船' * 97}...\n")
+
+
+def overwrite(path, at, content):
+    raw = bytearray(path.read_bytes())
+    raw[at : at + len(content)] = content
+    path.write_bytes(raw)
+
+
+def test_inspect_refuses_another_vocabulary_and_damage(refused, run, dataset, corpus, tmp_path):
+    other = tmp_path / "other.json"
+    assert run("tokenizer", "train", corpus, "--vocab-size", "300", "--output", other)[0] == 0
+    assert "set was written with vocabulary" in refused("data", "inspect", dataset, "--tokenizer", other)
+    assert "no tokenizer 'nothing'" in refused("data", "inspect", dataset, "--tokenizer", "nothing")
+    assert "nothing is no dataset" in refused("data", "inspect", "nothing")
+    own = (dataset / "tokenizer.json").read_bytes()
+    (dataset / "tokenizer.json").write_bytes(other.read_bytes())
+    assert "tokenizer.json has fingerprint" in refused("data", "inspect", dataset)
+    (dataset / "tokenizer.json").write_bytes(own)
+
+    shard = dataset / "valid" / "shard-00000.tokens"
+    overwrite(shard, 530, b"\x01")
+    assert run("data", "inspect", dataset)[0] == 0
+    assert "shard-00000.tokens has SHA-256" in refused("data", "inspect", dataset, "--verify")
+    overwrite(shard, 512, b"\xff\xff")
+    assert "shard-00000.tokens, document 0: id 65535 is out of range" in refused("data", "inspect", dataset)
+    assert "shard-00000.tokens holds id 65535 at token 0" in refused("data", "inspect", dataset, "--verify")
+    shard.write_bytes(shard.read_bytes()[:-1])
+    assert "shard-00000.tokens is truncated" in refused("data", "inspect", dataset)
+    shard.unlink()
+    assert "shard-00000.tokens is missing" in refused("data", "inspect", dataset)
