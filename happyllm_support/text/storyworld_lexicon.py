@@ -124,8 +124,7 @@ VILLAGE = Lexicon(
         _thing("umbrella", "雨伞", "把", "got a hole", "破了"), _thing("flag", "小旗", "面", "tore", "破了"),
         _thing("basket", "篮子", "个", "got a hole", "破了"), _thing("lantern", "灯笼", "盏", "got a hole", "破了"),
     ),
-    animals=(_described("cat", "小猫"), _described("hen", "母鸡"),
-             _described("goose", "大鹅"), _described("fox", "狐狸")),
+    animals=(_described("cat", "小猫"), _described("fox", "狐狸")),
     workers=(
         _worker("baker", "面包师", "carry flour", "搬面粉"), _worker("farmer", "农夫", "feed the goats", "喂山羊"),
         _worker("tailor", "裁缝", "sew on buttons", "缝扣子"),
