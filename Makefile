@@ -19,7 +19,7 @@ endif
 NBVAL := --nbval --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 300
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book execute sync experiments models test lint labs bench lab clean
+.PHONY: help setup book execute sync experiments models test lint bench lab clean
 
 help:
 	@echo "Happy-LLM from Scratch"

@@ -26,6 +26,21 @@ from happyllm_support.hardware import inspect_cpu
 Config = Mapping[str, int | float | str | bool]
 
 
+SCALES = ("cpu", "gpu")
+
+
+def chosen_scale() -> str:
+    """The preset that the environment variable `SCALE` asks for: `cpu` (also where it is not set) or `gpu`.
+
+    Raises:
+        ValueError: another value, which would otherwise run at another size than was meant.
+    """
+    scale = os.environ.get("SCALE") or "cpu"
+    if scale not in SCALES:
+        raise ValueError(f"SCALE is {scale!r}; allowed are {' and '.join(SCALES)}")
+    return scale
+
+
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """A function of (configuration, seed), and the combinations for which it is recorded.

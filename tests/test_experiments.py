@@ -1,10 +1,12 @@
 """The engine of the experiments, and that what is recorded was made by the code as it stands."""
 
 import json
+import sys
 
 import pytest
 
-from happyllm_support.experiments import is_current, load_experiments, load_records, record
+from happyllm_support.experiments import chosen_scale, is_current, load_experiments, load_records, record
+from tools import book, nb
 from tools import experiments as tool
 
 SOURCE = """
@@ -57,6 +59,23 @@ def test_other_experiments_in_the_file_are_kept(tmp_path):
 def test_gpu_scale_has_its_own_configurations(tmp_path):
     (experiment,) = load_experiments(write(tmp_path))
     assert [c["n"] for c, _ in experiment.combinations("gpu")] == [9, 9]
+
+
+@pytest.mark.parametrize(("value", "scale"), [(None, "cpu"), ("", "cpu"), ("cpu", "cpu"), ("gpu", "gpu")])
+def test_scale_is_read_from_the_environment(monkeypatch, value, scale):
+    monkeypatch.delenv("SCALE", raising=False)
+    if value is not None:
+        monkeypatch.setenv("SCALE", value)
+    assert chosen_scale() == scale
+
+
+def test_another_scale_is_refused_by_every_tool(monkeypatch, capsys):
+    monkeypatch.setenv("SCALE", "GPU")
+    monkeypatch.setattr(sys, "argv", ["book.py"])
+    for call, code in ((lambda: tool.main([]), 2), (lambda: nb.main(["run"]), 1), (book.main, 1)):
+        assert call() == code
+        error = capsys.readouterr().err
+        assert error.endswith("error: SCALE is 'GPU'; allowed are cpu and gpu\n") and error.count("\n") == 1
 
 
 def test_errors_are_one_line(tmp_path, capsys):

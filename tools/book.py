@@ -26,6 +26,8 @@ from typing import Any
 
 import yaml
 
+from happyllm_support.experiments import chosen_scale
+
 ROOT = Path(__file__).resolve().parent.parent
 HTML = ROOT / "build" / "html"
 STAMP = ROOT / "build" / "html.sha256"  # of the sources that build/html was rendered from
@@ -176,6 +178,14 @@ def render(*, draft: bool = False, gpu: bool = False) -> Path:
     return target / "index.html"
 
 
+def wants_gpu() -> bool:
+    """Whether SCALE asks for the chapters of a GPU run."""
+    try:
+        return chosen_scale() == "gpu"
+    except ValueError as error:
+        raise BookError(str(error)) from None
+
+
 def main() -> int:
     """Command line: render, then say where the book is."""
     parser = argparse.ArgumentParser(description="Render the book into build/html.")
@@ -184,9 +194,9 @@ def main() -> int:
     started = time.perf_counter()
     print("rendering the book ...", flush=True)
     try:
-        first = render(draft=options.draft, gpu=os.environ.get("SCALE", "cpu") == "gpu")
+        first = render(draft=options.draft, gpu=wants_gpu())
     except BookError as error:
-        print(f"tools/book.py: {error}", file=sys.stderr)
+        print(f"book: error: {error}", file=sys.stderr)
         return 1
     pages = sum(1 for _ in first.parent.rglob("*.html"))
     print(f"{pages} pages in {time.perf_counter() - started:.0f} s. Open in a browser:\n  {first}\n  {first.as_uri()}")

@@ -6,13 +6,12 @@ for the present code are kept, so an interrupted call goes on where it stopped.
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 from tqdm import tqdm
 
-from happyllm_support.experiments import load_experiments, record
+from happyllm_support.experiments import chosen_scale, load_experiments, record
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "chapters" / "experiments"
@@ -20,7 +19,7 @@ RESULTS = ROOT / "chapters" / "results"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Record every experiment, or those of the chapters that are named; 2 for an unknown chapter."""
+    """Record every experiment, or those of the chapters that are named; 2 for an unknown chapter or scale."""
     names = sys.argv[1:] if arguments is None else arguments
     files = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
     chosen = [f for f in files if not names or any(f.stem.startswith(Path(n).stem[:2]) for n in names)]
@@ -28,7 +27,11 @@ def main(arguments: list[str] | None = None) -> int:
         known = ", ".join(f.stem for f in files) or "none"
         print(f"experiments: error: none for {' '.join(names) or 'any chapter'}; there are: {known}", file=sys.stderr)
         return 2
-    scale = os.environ.get("SCALE", "cpu")
+    try:
+        scale = chosen_scale()
+    except ValueError as error:
+        print(f"experiments: error: {error}", file=sys.stderr)
+        return 2
     folder = RESULTS if scale == "cpu" else ROOT / "build" / "gpu" / "results"
     for file in chosen:
         for experiment in load_experiments(file):

@@ -28,7 +28,8 @@ from traitlets.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from tools import kernel_env  # noqa: E402  (the repository's root is not on the path of a script in tools/)
+from happyllm_support.experiments import chosen_scale  # noqa: E402  (the root is not on the path of a script)
+from tools import kernel_env  # noqa: E402
 
 CHAPTERS = ROOT / "chapters"
 MAX_BYTES = 1_500_000
@@ -134,8 +135,15 @@ def run(text: Path, timeout: int) -> None:
     notebook.metadata["language_info"] = LANGUAGE
     for problem in find_problems(notebook, text.stem):
         raise NotebookError(problem)
-    gpu = os.environ.get("SCALE", "cpu") == "gpu"
-    write(notebook, (ROOT / "build" / "gpu" / "chapters" if gpu else text.parent) / f"{text.stem}.ipynb")
+    write(notebook, (ROOT / "build" / "gpu" / "chapters" if wants_gpu() else text.parent) / f"{text.stem}.ipynb")
+
+
+def wants_gpu() -> bool:
+    """Whether SCALE asks for chapters at GPU size."""
+    try:
+        return chosen_scale() == "gpu"
+    except ValueError as error:
+        raise NotebookError(str(error)) from None
 
 
 def check(text: Path) -> list[str]:
@@ -190,6 +198,7 @@ def main(arguments: list[str] | None = None) -> int:
             for text in chapters:
                 sync(text)
             return 0
+        wants_gpu()  # a wrong SCALE is refused before the first chapter runs
         kernel_env.apply()
         for text in chapters:
             if options.missing and not find_problems(merge(text), text.stem):
