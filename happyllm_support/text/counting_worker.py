@@ -54,7 +54,8 @@ class Worker:
             env=os.environ | {"PYTHONPATH": path},
             start_new_session=True,  # Ctrl-C in a terminal interrupts the parent only, which ends this process
         )
-        write_frame(self._stdin, (pattern, special_tokens))
+        with suppress(BrokenPipeError):  # it has died already; the first call of `count` says so
+            write_frame(self._stdin, (pattern, special_tokens))
 
     @property
     def _stdin(self) -> IO[bytes]:

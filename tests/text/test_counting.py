@@ -105,6 +105,18 @@ def test_an_error_in_the_source_ends_the_workers() -> None:
     assert not worker_processes(psutil.Process())
 
 
+@pytest.mark.skipif(os.name != "posix", reason="uses /bin/false")
+def test_a_worker_that_never_starts_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dead(subprocess.Popen):
+        def __init__(self, command: list[str], **options: object) -> None:
+            super().__init__(["/bin/false"], **options)
+            self.wait()
+
+    monkeypatch.setattr(subprocess, "Popen", Dead)
+    with pytest.raises(ChildProcessError, match="a counting process ended with code 1"):
+        count_pretokens(["text"], "gpt2", workers=2)
+
+
 def test_a_killed_worker_is_an_error_and_no_hang() -> None:
     def documents() -> object:
         for number in range(40):
