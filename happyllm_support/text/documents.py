@@ -115,11 +115,17 @@ def _trimmed(documents: Iterable[str]) -> Iterator[str]:
             yield document.strip("\r\n")
 
 
-def _lines(path: str | os.PathLike[str]) -> Iterator[str]:
-    """Lines without their newline; only a line feed ends a line, a byte order mark at the start is dropped."""
-    pending: list[str] = []
+def _blocks(path: str | os.PathLike[str]) -> Iterator[str]:
+    """The text of a file in blocks, without the byte order mark that some editors put at the start."""
     for index, block in enumerate(read_text_blocks(path)):
-        first, *rest = (block.removeprefix("\ufeff") if index == 0 else block).split("\n")
+        yield block.removeprefix("\ufeff") if index == 0 else block
+
+
+def _lines(path: str | os.PathLike[str]) -> Iterator[str]:
+    """Lines without their newline; only a line feed ends a line."""
+    pending: list[str] = []
+    for block in _blocks(path):
+        first, *rest = block.split("\n")
         pending.append(first)
         if rest:
             yield "".join(pending)
@@ -133,7 +139,7 @@ def _pieces(path: Path, separator: str) -> Iterator[str]:
     """The text between occurrences of `separator`, wherever blocks happen to end."""
     pending: list[str] = []
     tail = ""  # the end of the text so far that may be the beginning of a separator
-    for block in read_text_blocks(path):
+    for block in _blocks(path):
         first, *rest = (tail + block).split(separator)
         pending.append(first)
         for piece in rest:
@@ -169,7 +175,7 @@ def _articles(path: Path) -> Iterator[str]:
 
 
 def _whole_file(path: Path) -> Iterator[str]:
-    yield "".join(read_text_blocks(path)).removeprefix("\ufeff")
+    yield "".join(_blocks(path))
 
 
 _READERS: dict[str, Callable[[Path], Iterator[str]]] = {

@@ -29,6 +29,11 @@ def test_splits(text_file, split, expected):
     assert list(read_documents(text_file, split=split)) == expected
 
 
+def test_a_byte_order_mark_is_no_text(text_file):
+    first = next(read_documents(text_file, separator="\r\n"))
+    assert first == "one"
+
+
 def test_article_headings_are_only_those_of_the_top_level(tmp_path):
     text = " \n = First = \n \n text \n = no heading = \n \n = = Section = = \n \n x\n \n = A : B ( 2 ) = \n \n y\n"
     (tmp_path / "w.txt").write_text(text)
