@@ -39,7 +39,7 @@ def claim(name: str, value: SupportsFloat, low: float, high: float | None = None
     top = low if high is None else high
     if not low <= top:
         raise ValueError(f"claim {name!r}: the band from {low} to {top} is empty")
-    allowed = f"{_format(low)}{unit}" if exact else f"between {_format(low)} and {_format(top)}{unit}"
+    allowed = f"{_as_stated(low)}{unit}" if exact else f"between {_as_stated(low)} and {_as_stated(top)}{unit}"
     if not low <= number <= top:
         raise ClaimError(f"claim does not hold: {name} should be {allowed}, measured {number:.6g}{unit}")
     print(f"✓ {name}: {allowed}" if exact else f"✓ {name}: {allowed}, measured {_format(number)}{unit}")
@@ -155,6 +155,11 @@ def _without_docstrings(source: str) -> str:
             end += 1
         dropped.update(range(start, end + 1))
     return "\n".join(line for number, line in enumerate(lines, 1) if number not in dropped)
+
+
+def _as_stated(bound: float) -> str:
+    """A bound as its author wrote it, thousands separated."""
+    return _format(bound) if not math.isfinite(bound) or bound == int(bound) else f"{bound:,.10g}"
 
 
 def _format(number: float) -> str:

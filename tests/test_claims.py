@@ -25,12 +25,16 @@ class Sample:
 
 def test_claim_prints_band_and_value(capsys):
     claim("entropy", np.float32(19.651), 19.5, 19.8, "nats")
-    assert capsys.readouterr().out == "✓ entropy: between 19.50 and 19.80 nats, measured 19.65 nats\n"
+    assert capsys.readouterr().out == "✓ entropy: between 19.5 and 19.8 nats, measured 19.65 nats\n"
 
 
 def test_exact_claim_prints_no_measured_part(capsys):
     claim("vocabulary", 50257, 50257)
-    assert capsys.readouterr().out == "✓ vocabulary: 50,257\n"
+    claim("size", 1262.144, 1262.144, unit="MB")
+    claim("rest", 0, -1e-7, 1e-7)
+    assert capsys.readouterr().out == (
+        "✓ vocabulary: 50,257\n✓ size: 1,262.144 MB\n✓ rest: between -1e-07 and 1e-07, measured 0\n"
+    )
 
 
 @pytest.mark.parametrize("value", [0.9, 2.1, float("nan"), float("inf"), -1.5])
