@@ -96,10 +96,10 @@ def decode_blocks(file: BinaryIO, name: str | os.PathLike[str], block_bytes: int
             text = decoder.decode(block, final=not block)
         except UnicodeDecodeError as error:
             offset, byte = start - pending + error.start, error.object[error.start]
-            raise ValueError(
-                f"{name} is not UTF-8: byte 0x{byte:02x} at offset {offset:,}; convert it first, for example with "
-                "`iconv -f <its encoding> -t utf-8`"
-            ) from None
+            advice = "convert it first, for example with `iconv -f <its encoding> -t utf-8`"
+            if error.reason == "unexpected end of data":
+                advice = "it ends inside a character, so it was probably cut off"
+            raise ValueError(f"{name} is not UTF-8: byte 0x{byte:02x} at offset {offset:,}; {advice}") from None
         start += len(block)
         if text:
             yield text

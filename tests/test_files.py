@@ -59,8 +59,10 @@ def test_blocks_never_split_a_code_point(tmp_path, block_bytes):
 )
 def test_invalid_utf8_names_file_and_offset(tmp_path, block_bytes, content, offset):
     (tmp_path / "bad.txt").write_bytes(content)
-    with pytest.raises(ValueError, match=rf"bad\.txt is not UTF-8: byte 0x.. at offset {offset};"):
+    with pytest.raises(ValueError, match=rf"bad\.txt is not UTF-8: byte 0x.. at offset {offset};") as caught:
         list(files.read_text_blocks(tmp_path / "bad.txt", block_bytes))
+    assert ("probably cut off" in str(caught.value)) == content.endswith(b"\xaf")
+    assert ("iconv" in str(caught.value)) != content.endswith(b"\xaf")
 
 
 def test_iter_files(tmp_path):
