@@ -14,6 +14,7 @@ from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from happyllm_support import __version__
+from happyllm_support.device import TROUBLESHOOTING
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -35,6 +36,16 @@ Examples:
 
 Each group and command explains itself: happyllm tokenizer train --help"""
 GROUPS = ("tokenizer", "data")
+SECTIONS = {  # phrase of a message -> section of the book's page on troubleshooting that says more
+    " is not UTF-8: ": "not-utf8-file",
+    " is not the registered file": "wrong-hash",
+    "it was refused and deleted": "wrong-hash",
+    "free space or point HAPPYLLM_HOME": "little-disk",
+    "cannot fetch ": "no-network",
+    " written with vocabulary ": "other-vocabulary",
+    "nothing was left behind, free space": "disk-full",
+    " is not installed; run ": "package-missing",
+}
 DEPENDENCIES = ("tyro", "tqdm", "numpy", "regex", "tiktoken", "psutil", "torch", "safetensors", "rich", "jaxtyping")
 
 
@@ -138,7 +149,9 @@ def _essence(box: str) -> str:
 def _fail(message: str, *, code: int = 2, label: str = "error: ") -> int:
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
-    print(f"happyllm: {label}{' '.join(message.split())}", file=sys.stderr)
+    section = next((section for phrase, section in SECTIONS.items() if phrase in message), None)
+    more = f" (see {TROUBLESHOOTING}#{section} in the book)" if section else ""
+    print(f"happyllm: {label}{' '.join(message.split())}{more}", file=sys.stderr)
     return code
 
 

@@ -1,5 +1,7 @@
 """The committed chapters: text and notebook agree, every cell ran, no output stores an error."""
 
+import os
+import shutil
 import subprocess
 import sys
 
@@ -34,7 +36,9 @@ def nbval(folder, cells):
     nbformat.write(nbformat.v4.new_notebook(cells=made, metadata={"kernelspec": kernel}), folder / "n.ipynb")
     options = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", nb.ROOT / "tests" / "nbval.cfg"]
     command = [sys.executable, "-m", "pytest", *options, "-p", "no:cacheprovider", folder]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder).stdout
+    shutil.copy(nb.ROOT / "conftest.py", folder)
+    environment = os.environ | {"PYTHONPATH": str(nb.ROOT)}
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment).stdout
 
 
 def stdout(text):
@@ -52,7 +56,7 @@ def test_nbval_notices_a_wrong_number_and_a_changed_listing(tmp_path):
         ),
     ]
     report = nbval(tmp_path, cells)
-    assert "2 failed" in report, report
+    assert "2 failed" in report and "book/troubleshooting.md#nbval-mismatch" in report, report
 
 
 def test_sanitizer_cuts_only_behind_the_word_measured(tmp_path):

@@ -108,10 +108,28 @@ def test_a_missing_dependency_is_named_and_ours_is_a_bug(refused, monkeypatch):
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
     monkeypatch.setattr(corpora, "list_corpora", lambda: absent("regex"))
-    assert "the package 'regex' is not installed; run `make setup`" in refused("data", "list")
+    assert "the package 'regex' is not installed; run `make setup`" in (line := refused("data", "list"))
+    assert "#package-missing in the book" in line
     monkeypatch.setattr(corpora, "list_corpora", lambda: absent("happyllm_support.nothing"))
     with pytest.raises(ModuleNotFoundError):
         main(["data", "list"])
+
+
+@pytest.mark.parametrize(
+    ("message", "section"),
+    [
+        ("a.txt is not UTF-8: byte 0xff at offset 3; convert it", "not-utf8-file"),
+        ("cannot fetch a.txt from x: the content has y, expected z; it was refused and deleted", "wrong-hash"),
+        ("something else", None),
+    ],
+)
+def test_a_message_names_the_section_that_says_more(refused, monkeypatch, message, section):
+    def fail():
+        raise ValueError(message)
+
+    monkeypatch.setattr(corpora, "list_corpora", fail)
+    more = f" (see troubleshooting.html#{section} in the book)" if section else ""
+    assert refused("data", "list") == f"happyllm: error: {message}{more}\n"
 
 
 def test_long_messages_of_several_lines_become_one(refused, monkeypatch):

@@ -34,6 +34,8 @@ STAMP = ROOT / "build" / "html.sha256"  # of the sources that build/html was ren
 LOG = ROOT / "build" / "book.log"
 STATIC = ROOT / "build" / "static"  # what `html_static_path` adds to book/_static
 
+ADVICE = "see book/troubleshooting.md#book-warnings"
+
 # Of MathJax: the combined component, its web fonts, and the extensions that it loads when a formula asks for them.
 MATHJAX_PARTS = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2", "input/tex/extensions")
 
@@ -112,7 +114,7 @@ def contents(*, draft: bool) -> dict[str, Any]:
     toc = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text("utf-8"))
     missing = [document for document in toc_files(toc) if source_of(document) is None]
     if missing and not draft:
-        raise BookError(f"book/_toc.yml names pages that do not exist: {', '.join(missing)}")
+        raise BookError(f"book/_toc.yml names pages that do not exist: {', '.join(missing)}; {ADVICE}")
 
     def present(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
         kept = [entry for entry in entries if entry["file"] not in missing]
@@ -167,7 +169,7 @@ def render(*, draft: bool = False, gpu: bool = False) -> Path:
             print("\n".join(warnings), file=sys.stderr)
         if done.returncode or not (work / "_build" / "html" / "index.html").is_file():
             count = f"{len(warnings)} warnings" if warnings else "an error"
-            raise BookError(f"Sphinx reported {count}; the whole output is in {LOG.relative_to(ROOT)}")
+            raise BookError(f"Sphinx reported {count}; the whole output is in {LOG.relative_to(ROOT)}; {ADVICE}")
         target = ROOT / "build" / "gpu" / "html" if gpu else HTML
         shutil.rmtree(target, ignore_errors=True)
         os.replace(work / "_build" / "html", target)

@@ -193,6 +193,8 @@ def main(arguments: list[str] | None = None) -> int:
         if options.verb == "check":
             problems = [line for text in chapters for line in check(text)]
             print("\n".join(problems) or f"{len(chapters)} chapters: text and outputs agree")
+            if problems:
+                print("see book/troubleshooting.md#out-of-sync")
             return int(bool(problems))
         if options.verb == "sync":
             for text in chapters:

@@ -26,7 +26,10 @@ PROBE = "import torch; print(torch.__version__)"
 
 
 class SetupError(Exception):
-    """A problem that the user can mend; its text is the one line to print."""
+    """A problem that the user can mend; its text is the one line to print, with the section that says more."""
+
+    def __init__(self, text: str, *, section: str = "") -> None:
+        super().__init__(f"{text}; see book/troubleshooting.md#{section}" if section else text)
 
 
 def main() -> int:
@@ -61,7 +64,9 @@ def setup(venv: Path, torch: str) -> None:
         shutil.rmtree(venv, ignore_errors=True)
         site = ["--system-site-packages"] if torch == "installed" else []
         if subprocess.run([base, "-m", "venv", *site, venv]).returncode:
-            raise SetupError(f"{base} cannot make virtual environments; on Debian and Ubuntu install python3-venv")
+            raise SetupError(
+                f"{base} cannot make virtual environments; on Debian and Ubuntu install python3-venv", section="no-venv"
+            )
     version = install_torch(python, torch)
     say(f"PyTorch {version}; installing the rest (about a minute)")
     pins = venv / "happyllm-constraints.txt"
@@ -81,7 +86,10 @@ def find_python() -> str:
         if found and not subprocess.run([found, "-c", ""], capture_output=True).returncode:
             return found
     here = platform.python_version()
-    raise SetupError(f"Python 3.11 or 3.12 is needed, this is {here}; name another with `make PYTHON=python3.12 ...`")
+    raise SetupError(
+        f"Python 3.11 or 3.12 is needed, this is {here}; name another with `make PYTHON=python3.12 ...`",
+        section="python-version",
+    )
 
 
 def fingerprint(torch: str) -> str:
@@ -99,7 +107,10 @@ def install_torch(python: Path, choice: str) -> str:
     if choice == "installed":
         if version is None or tuple(map(int, version.split(".")[:2])) < MINIMUM_TORCH:
             found = f"found {version}" if version else "found none"
-            raise SetupError(f"TORCH=installed needs PyTorch {'.'.join(map(str, MINIMUM_TORCH))} or later, {found}")
+            raise SetupError(
+                f"TORCH=installed needs PyTorch {'.'.join(map(str, MINIMUM_TORCH))} or later, {found}",
+                section="torch-version",
+            )
         return version
     is_cpu_build = version is not None and (version.endswith("+cpu") or sys.platform != "linux")
     if version is not None and version.split("+")[0] == pin and (choice == "cuda") != is_cpu_build:
@@ -112,7 +123,8 @@ def install_torch(python: Path, choice: str) -> str:
         pip(python, "install", "uv")
         command = [python, "-m", "uv", "pip", "install", "--python", python, "--torch-backend", "cpu", f"torch=={pin}"]
         if subprocess.run(command).returncode:
-            raise SetupError("no CPU build of PyTorch could be had: check the network, or `make setup TORCH=cuda`")
+            problem = "no CPU build of PyTorch could be had: check the network, or `make setup TORCH=cuda`"
+            raise SetupError(problem, section="no-cpu-torch")
     version = torch_version(python)
     if version is None:
         raise SetupError("PyTorch was installed and cannot be imported; remove .venv and try again")

@@ -73,13 +73,13 @@ def test_every_problem_of_the_doctor_has_a_section(code: str) -> None:
 
 
 def test_links_in_messages_lead_to_a_section() -> None:
-    """Whatever anchor of the troubleshooting page our code names is there."""
-    named: set[str] = set()
+    """Whatever anchor of the troubleshooting page our code names is there, and each one is named."""
+    named = {*device.CODES, *cli.SECTIONS.values()}
     for folder in ("happyllm_support", "tools", "tests", "benchmarks"):
-        for path in ROOT.glob(f"{folder}/**/*.py"):
-            named |= set(re.findall(r"troubleshooting(?:\.html|\.md)?#([\w-]+)", path.read_text("utf-8")))
-    assert "chromium-missing" in named
-    assert named <= targets(BOOK / "troubleshooting.md")
+        for path in [*ROOT.glob(f"{folder}/**/*.py"), ROOT / "conftest.py"]:
+            link = r"(?:troubleshooting(?:\.html|\.md)?#|\bsection=\")([\w-]+)"
+            named |= set(re.findall(link, path.read_text("utf-8")))
+    assert named == targets(BOOK / "troubleshooting.md")
 
 
 def literals() -> Iterator[str]:

@@ -135,9 +135,11 @@ def test_truncated_and_wrong_downloads_are_refused(refused, run, server, cache):
     (cache / "local-test.txt").write_bytes(b"x" * len(server.body))
     line = refused("data", "sample", "local-test")
     assert "local-test.txt is not the registered file: sha256:" in line and "delete it" in line
+    assert "#wrong-hash in the book" in line
     (cache / "local-test.txt").unlink()
     server.body = b"y" * len(server.body)
-    assert "expected sha256:" in refused("data", "fetch", "local-test")
+    line = refused("data", "fetch", "local-test")
+    assert "expected sha256:" in line and "#wrong-hash in the book" in line
     assert os.listdir(cache) == []
 
 
@@ -154,7 +156,8 @@ def test_interrupted_fetching_says_that_it_goes_on(run, server, monkeypatch):
 def test_unreachable_server_is_one_line(refused, server):
     server.shutdown()
     server.server_close()
-    assert "cannot fetch local-test.txt from http://127.0.0.1" in refused("data", "fetch", "local-test")
+    line = refused("data", "fetch", "local-test")
+    assert "cannot fetch local-test.txt from http://127.0.0.1" in line and "#no-network in the book" in line
 
 
 @pytest.mark.parametrize(
@@ -241,6 +244,7 @@ def test_prepare_replaces_only_when_told_to(run, refused, corpus, trained, tmp_p
     ("content", "options", "expected"),
     [
         (b"good\n\nbad \xff\n", [], "corpus.txt is not UTF-8: byte 0xff at offset 10"),
+        (b"cut off \xe8\xaf", [], "at offset 8; it ends inside a character"),
         (b"", [], "corpus.txt"),
         (b" \n\n", [], "corpus.txt"),
         (b"text\n", ["--min-chars", "99"], "cleaning removed all 1 documents: 1 too short"),
@@ -271,7 +275,7 @@ def test_a_full_disk_while_preparing_leaves_nothing(refused, corpus, trained, tm
 
     monkeypatch.setattr(os, "fsync", full)
     line = refused("data", "prepare", corpus, "--tokenizer", trained, "--output", tmp_path / "set")
-    assert "set" in line and "No space left on device" in line
+    assert "set" in line and "No space left on device" in line and "#disk-full in the book" in line
     assert os.listdir(tmp_path) == ["corpus.txt"]
 
 
@@ -334,7 +338,8 @@ def overwrite(path, at, content):
 def test_inspect_refuses_another_vocabulary_and_damage(refused, run, dataset, corpus, tmp_path):
     other = tmp_path / "other.json"
     assert run("tokenizer", "train", corpus, "--vocab-size", "300", "--output", other)[0] == 0
-    assert "set was written with vocabulary" in refused("data", "inspect", dataset, "--tokenizer", other)
+    line = refused("data", "inspect", dataset, "--tokenizer", other)
+    assert "set was written with vocabulary" in line and "#other-vocabulary in the book" in line
     assert "no tokenizer 'nothing'" in refused("data", "inspect", dataset, "--tokenizer", "nothing")
     assert "nothing is no dataset" in refused("data", "inspect", "nothing")
     own = (dataset / "tokenizer.json").read_bytes()

@@ -129,7 +129,7 @@ def test_a_full_disk_while_saving_leaves_nothing(refused, corpus, tmp_path, monk
 
     monkeypatch.setattr(files, "_flush_to_disk", full)
     line = refused("tokenizer", "train", corpus, "--output", tmp_path / "out.json")
-    assert "out.json: No space left on device" in line
+    assert "out.json: No space left on device" in line and "#disk-full in the book" in line
     assert os.listdir(tmp_path) == ["corpus.txt"]
 
 
