@@ -108,7 +108,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
             results.number(row["floor"]),
             "yes" if row["equal"] else "[red]no[/]",
         )
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(table)
     for row in rows:
         if "note" in row:

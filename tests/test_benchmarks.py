@@ -143,3 +143,7 @@ def test_generated_words_are_new(tmp_path: Path) -> None:
     words = text.split()
     assert len(set(words)) > 0.45 * len(words)
     assert json.dumps(list(bpe_memory.new_words(1000))) == json.dumps(list(bpe_memory.new_words(1000)))
+
+
+def test_straight_line_finds_start_and_slope() -> None:
+    assert bpe_training.straight_line([10, 20, 40], [1.5, 2.5, 4.5], 1000) == pytest.approx(100.5)
