@@ -89,11 +89,14 @@ def open_corpus(
     found = find_corpus(source) if isinstance(source, str) else None
     if found is None:
         if not Path(source).exists():
-            raise ValueError(_unknown(str(source)))
+            texts = [corpus.name for corpus in REGISTRY.values() if corpus.content != "model"]
+            raise ValueError(_unknown("corpus and no file", str(source), texts))
         return read_documents(source, split=split or "blank-line", separator=separator, field=field)
     corpus, parts = found
     if corpus.content == "model":
-        raise ValueError(f"{corpus.name} is not a corpus but a model's files; get them with fetch({corpus.name!r})")
+        raise ValueError(
+            f"{corpus.name} is not a corpus but a model's files; get them with `happyllm data fetch {corpus.name}`"
+        )
     if corpus.content != "text" and (split or separator):
         raise ValueError(f"{corpus.name} has documents of its own; split and separator are for text files")
     if corpus.name == "python-docs":
@@ -120,7 +123,7 @@ def fetch(name: str, *, progress: Progress | None = None) -> Path:
     """
     found = find_corpus(name)
     if found is None:
-        raise ValueError(_unknown(name))
+        raise ValueError(_unknown("corpus", name, [corpus.name for corpus in REGISTRY.values() if corpus.parts]))
     corpus, parts = found
     if not corpus.parts:
         use = f"use it by its name, as in `happyllm data sample {corpus.name}`"
@@ -202,8 +205,8 @@ def _describe(corpus: Corpus) -> CorpusInfo:
     )
 
 
-def _unknown(name: str) -> str:
+def _unknown(what: str, name: str, corpora: list[str]) -> str:
     known = {corpus.casefold(): corpus for corpus in REGISTRY}
     close = difflib.get_close_matches(name.casefold().partition("/")[0], known, n=1)
     hint = f" (did you mean {known[close[0]]}?)" if close else ""
-    return f"no corpus and no file named {name!r}{hint}; the corpora are: {', '.join(REGISTRY)}"
+    return f"no {what} named {name!r}{hint}; expected one of {', '.join(corpora)}"

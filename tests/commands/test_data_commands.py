@@ -169,7 +169,7 @@ def test_unreachable_server_is_one_line(refused, server):
         (["data", "sample", "storyworld", "-n", "0"], "--number 0"),
         (["data", "sample", "storyworld-en", "--language", "zh", "-n", "2"], "no document in the language 'zh'"),
         (["data", "sample", "storyworld", "--documents", "line"], "storyworld"),
-        (["data", "fetch", "nothing"], "no corpus and no file named 'nothing'"),
+        (["data", "fetch", "nothing"], "no corpus named 'nothing'"),
         (["data", "fetch", "wikitext-2/training"], "no part 'training'"),
         (["data", "fetch", "python-docs"], "needs no download"),
     ],
