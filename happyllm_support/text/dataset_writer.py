@@ -156,6 +156,8 @@ def _check_replaceable(path: Path, overwrite: bool) -> None:
     found = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_symlink() or not file.is_dir()}
     if not found:
         return
+    if INDEX_NAME not in found:
+        raise ValueError(f"{path} holds no dataset and is not replaced; move it or choose another folder")
     shards = (shard["file"] for split in read_index(path)["splits"].values() for shard in split["shards"])
     if foreign := sorted(found - {INDEX_NAME, TOKENIZER_NAME, *shards}):
         raise ValueError(f"{path} holds {foreign[0]}, which is no part of a dataset; move it or choose another folder")

@@ -49,7 +49,7 @@ def precious(path):
     ("make", "message"),
     [
         (mixed, "data holds thesis.txt, which is no part of a dataset"),
-        (precious, "data is no dataset: it has no index.json"),
+        (precious, "data holds no dataset and is not replaced"),
         (linked, "data is no folder; only a folder"),
         (lambda path: path.write_text("x"), "data is no folder; only a folder with a dataset can be replaced"),
         (lambda path: path.symlink_to("nowhere"), "data is no folder"),
@@ -87,7 +87,7 @@ def test_a_failed_exchange_puts_the_old_folder_back(tmp_path, monkeypatch, faili
 
 
 def test_folder_that_appears_meanwhile_is_not_lost(tmp_path):
-    for overwrite, message in ((False, "data exists; choose another folder"), (True, "data is no dataset")):
+    for overwrite, message in ((False, "data exists; choose another folder"), (True, "data holds no dataset")):
         target = tmp_path / str(overwrite) / "data"
         with pytest.raises(ValueError, match=message), whole_folder(target, overwrite=overwrite):
             precious(target)
