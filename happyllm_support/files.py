@@ -46,7 +46,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Generator[Path]:
         _flush_to_disk(temporary)
         os.replace(temporary, final)
     except OSError as error:
-        if error.errno is None or error.filename not in (None, str(temporary), str(final), str(final.parent)):
+        ours = temporary is None or error.filename in (None, str(temporary), str(final), str(final.parent))
+        if error.errno is None or not ours:
             raise  # about some other file, or already explained
         reason = error.strerror or str(error)
         advice = "nothing was left behind, free space or choose another path"

@@ -38,6 +38,13 @@ def test_parent_that_is_a_file_is_named(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(OSError, match=r"cannot write .*file/out"), files.atomic_path(tmp_path / "file" / "out"):
         pass
+    long = "x" * 250  # a name that leaves no room for the temporary one beside it
+    with (
+        pytest.raises(OSError, match=r"cannot write .*x: File name too long") as caught,
+        files.atomic_path(tmp_path / long),
+    ):
+        raise AssertionError("the block must not run")
+    assert ".tmp" not in str(caught.value)
 
 
 def test_json_round_trip_keeps_non_ascii(tmp_path):
