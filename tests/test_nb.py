@@ -87,6 +87,13 @@ def test_stored_error_widget_and_size_are_found(chapters):
     assert "stores an error" in problems and "stores a widget" in problems and "more than 1,500,000" in problems
 
 
+def test_a_chapter_has_several_names(chapters):
+    put(chapters, "1")
+    put(chapters, "1", name="10_b")
+    for name, found in {"1": "01_a", "01": "01_a", "chapters/01_a.ipynb": "01_a", "10": "10_b"}.items():
+        assert [p.stem for p in nb.find_chapters([name])] == [found]
+
+
 def test_unknown_chapter_is_one_line(chapters, capsys):
     put(chapters, "1")
     assert nb.main(["run", "99"]) == 1

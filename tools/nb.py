@@ -43,11 +43,12 @@ class NotebookError(Exception):
 
 
 def find_chapters(names: list[str]) -> list[Path]:
-    """The chapters' text files: all of them, or those whose name begins with one of `names`."""
+    """The chapters' text files: all of them, or those whose number (1, 01) or beginning (01_tok) is named."""
     everything = sorted(CHAPTERS.glob("[0-9][0-9]_*.md"))
     chosen: list[Path] = []
     for name in names:
-        matches = [p for p in everything if p.stem.startswith(Path(name).stem)]
+        stem = name.zfill(2) if name.isdigit() else Path(name).stem
+        matches = [p for p in everything if p.stem.startswith(stem)]
         if not matches:
             known = ", ".join(p.stem for p in everything) or "none"
             raise NotebookError(f"no chapter {name!r}; there are: {known}")
