@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import sys
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -45,6 +46,13 @@ SECTIONS = {  # phrase of a message -> section of the book's page on troubleshoo
     " written with vocabulary ": "other-vocabulary",
     "nothing was left behind, free space": "disk-full",
     " is not installed; run ": "package-missing",
+}
+# What Python and tyro say of a value that does not parse -> what is wrong with it and what is allowed.
+PLAIN_WORDS = {
+    r"^Error parsing ": "",
+    r"invalid literal for int\(\) with base 10: ('[^']*')": r"\1 is no whole number; give one such as 8 or 4096",
+    r"could not convert string to float: ('[^']*')": r"\1 is no number; give one such as 0.5",
+    r"^\[ID\.\.\.\]: Could not find valid parse for arguments: (\[.*?\])": r"ids are whole numbers from 0 on; got \1",
 }
 DEPENDENCIES = ("tyro", "tqdm", "numpy", "regex", "tiktoken", "psutil", "torch", "safetensors", "rich", "jaxtyping")
 
@@ -83,7 +91,7 @@ def _run(arguments: list[str]) -> int:
     if not arguments or (len(arguments) == 1 and arguments[0] in GROUPS):
         arguments = [*arguments, "--help"]
     try:
-        with _tyro_errors_as_value_error():
+        with _tyro_errors_as_value_error(arguments):
             command = _parse(arguments)
     except SystemExit as stop:  # --help has printed its text
         return int(stop.code or 0)
@@ -112,7 +120,7 @@ def _parse(arguments: list[str]) -> Command:
 
 
 @contextlib.contextmanager
-def _tyro_errors_as_value_error() -> Generator[None]:
+def _tyro_errors_as_value_error(arguments: Sequence[str]) -> Generator[None]:
     """Turn the box that tyro draws on stderr, of up to forty lines, into a ValueError with one."""
     drawn = io.StringIO()
     try:
@@ -120,11 +128,11 @@ def _tyro_errors_as_value_error() -> Generator[None]:
             yield
     except SystemExit as stop:
         if stop.code:
-            raise ValueError(_essence(drawn.getvalue())) from None
+            raise ValueError(_essence(drawn.getvalue(), arguments)) from None
         raise
 
 
-def _essence(box: str) -> str:
+def _essence(box: str, arguments: Sequence[str] = ()) -> str:
     """The first section of tyro's box, its suggestion if it has one, and the name of the help to read."""
     inside = [line.strip().strip("│|").strip() for line in box.splitlines()[1:-1]]
     sections: list[list[str]] = [[]]
@@ -143,7 +151,13 @@ def _essence(box: str) -> str:
     if helps:
         named = helps[0][helps[0].index("happyllm ") :] if "happyllm " in helps[0] else "happyllm --help"
         parts.append(f"see `{named.partition('--help')[0]}--help`")
-    return "; ".join(part for part in parts if part)
+    line = "; ".join(part for part in parts if part)
+    for pattern, words in PLAIN_WORDS.items():
+        line = re.sub(pattern, words, line)
+    if line.endswith("see `happyllm --help`") and arguments[:1] and arguments[0] in GROUPS:  # tyro names no command
+        words = arguments[: 1 if "available subcommands" in line else 2]
+        line = line.replace("see `happyllm --help`", f"see `happyllm {' '.join(words)} --help`")
+    return line
 
 
 def _fail(message: str, *, code: int = 2, label: str = "error: ") -> int:

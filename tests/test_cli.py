@@ -82,7 +82,11 @@ def test_every_option_has_a_sentence(run):
         (["data", "lst"], "available subcommands: list, fetch, sample, prepare, inspect"),
         (["doctor", "--jsn"], "Unrecognized options: --jsn; perhaps you meant --json; see `happyllm doctor --help`"),
         (["tokenizer", "train", "x"], "Missing from happyllm tokenizer train: --output PATH"),
-        (["tokenizer", "train", "x", "--output", "y", "--vocab-size", "many"], "--vocab-size: invalid literal"),
+        (
+            ["tokenizer", "train", "x", "--output", "y", "--vocab-size", "many"],
+            "--vocab-size: 'many' is no whole number; give one such as 8 or 4096; see `happyllm tokenizer train",
+        ),
+        (["tokenizer", "decode", "1", "x", "--tokenizer", "y"], "ids are whole numbers from 0 on; got ['1', 'x']; see"),
         (["tokenizer", "train", "x", "--output", "y", "--pattern", "gpt5"], "invalid choice 'gpt5' for"),
         (["tokenizer", "decode", "1", "two", "--tokenizer", "x"], "['1', 'two']"),
         (["tokenizer", "train", "x", "--output"], "Missing value for argument '--output'"),
