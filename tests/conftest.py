@@ -1,7 +1,10 @@
-"""Calling the command line in this process, for all tests of it."""
+"""Fixtures for all tests: the command line called in this process, and a browser."""
 
 import io
+import os
+import shutil
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -60,3 +63,34 @@ def trained(tmp_path_factory):
     path = folder / "tokenizer.json"
     assert main(["tokenizer", "train", str(folder / "corpus.txt"), "--vocab-size", "320", "--output", str(path)]) == 0
     return path
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+BROWSERS += ("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless browser, installed or Playwright's own; without one a skip that says how to get it, or a failure."""
+    absent = pytest.fail if os.environ.get("HAPPYLLM_REQUIRE_BROWSER") else pytest.skip
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        absent("playwright is not installed, run `make setup`")
+    installed = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    with sync_playwright() as running:
+        if installed is None and not Path(running.chromium.executable_path).exists():
+            absent("no Chromium or Chrome was found; see troubleshooting.html#chromium-missing in the book")
+        launched = running.chromium.launch(executable_path=installed, args=FLAGS)
+        yield launched
+        launched.close()

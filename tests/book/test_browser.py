@@ -10,8 +10,6 @@ from __future__ import annotations
 import functools
 import http.server
 import itertools
-import os
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,24 +21,10 @@ import yaml
 
 from tools import book
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed, run `make setup`")
-
 pytestmark = pytest.mark.browser
 
 THEMES = ("light", "dark")
 WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-BROWSERS += ("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",)
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-]
 # Pages that Sphinx makes besides those of the table of contents.
 GENERATED = ["genindex", "py-modindex", "search"]
 
@@ -87,21 +71,6 @@ def base_url(html: Path) -> Iterator[str]:
     server.shutdown()
     server.server_close()
     thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A headless browser, or a skip that says how to get one."""
-    named = os.environ.get("CHROMIUM")
-    installed = named or next(filter(None, map(shutil.which, BROWSERS)), None)
-    with playwright.sync_playwright() as running:
-        own = Path(running.chromium.executable_path)
-        if installed is None and not own.exists():
-            message = "no Chromium or Chrome was found; see troubleshooting.html#chromium-missing in the book"
-            pytest.fail(message) if os.environ.get("HAPPYLLM_REQUIRE_BROWSER") else pytest.skip(message)
-        launched = running.chromium.launch(executable_path=installed, args=FLAGS)
-        yield launched
-        launched.close()
 
 
 class View:

@@ -10,8 +10,10 @@ from happyllm_support.text import corpora
 from happyllm_support.text.corpora import Corpus, fetch, home, list_corpora, open_corpus
 from happyllm_support.text.download import RemoteFile
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
-needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the real files in ../shared/data are not here")
+CACHE = home()
+needs_real_files = pytest.mark.skipif(
+    not (CACHE / "chinese-poetry" / "poetry.txt").exists(), reason="chinese-poetry/poetry.txt is not in HAPPYLLM_HOME"
+)
 
 
 def entry(tmp_path, name, files, **changes):
@@ -151,7 +153,6 @@ def test_list_describes_all_without_reading(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["storyworld-en", "storyworld-zh", "storyworld"])
 def test_story_world(name):
-    pytest.importorskip("happyllm_support.text.storyworld")
     stories = list(open_corpus(name, stories=4, seed=3))
     assert len(stories) == 4 and stories == list(open_corpus(name, stories=4, seed=3))
     assert stories != list(open_corpus(name, stories=4, seed=4))
@@ -162,13 +163,13 @@ def test_python_docs_by_name():
     assert len(next(open_corpus("python-docs"))) > 100
 
 
-@needs_shared
+@needs_real_files
 def test_real_files_are_found_by_name(monkeypatch):
-    monkeypatch.setenv("HAPPYLLM_HOME", str(SHARED))
+    monkeypatch.setenv("HAPPYLLM_HOME", str(CACHE))
     cached = {info.name for info in list_corpora() if info.cached}
     assert {"tinyshakespeare", "chinese-poetry", "gpt2-vocabulary"} <= cached
     assert next(open_corpus("tinyshakespeare")).startswith("First Citizen:\nBefore we proceed")
     articles = list(open_corpus("wikitext-2/valid"))
     assert len(articles) == 60 and articles[0].strip().startswith("= Homarus gammarus =")
     assert all(document.strip() for document in islice(open_corpus("chinese-poetry"), 100))
-    assert fetch("gpt2-vocabulary") == SHARED / "gpt2"
+    assert fetch("gpt2-vocabulary") == CACHE / "gpt2"

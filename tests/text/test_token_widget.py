@@ -1,10 +1,7 @@
 """The widget of chapter 01: what it shows without scripts, and that its scripts encode as Python does."""
 
-import os
 import random
 import re
-import shutil
-from pathlib import Path
 
 import pytest
 
@@ -55,26 +52,20 @@ def test_what_a_page_cannot_do_is_refused(bad, message):
 
 @pytest.mark.browser
 @pytest.mark.parametrize("pattern", ["bilingual", "gpt2"])
-def test_the_script_encodes_as_python_does(pattern):
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed, run `make setup`")
-    named = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+def test_the_script_encodes_as_python_does(pattern, browser):
     trained = model(pattern)
     rng = random.Random(0)
     texts = [TEXT, "", *("".join(rng.choices(TEXT + " \t'’1\ń", k=rng.randrange(1, 40))) for _ in range(300))]
-    with playwright.sync_playwright() as running:
-        if named is None and not Path(running.chromium.executable_path).exists():
-            pytest.skip("no Chromium or Chrome was found")
-        browser = running.chromium.launch(executable_path=named, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page()
-        page.set_content(f"<body>{TokenWidget(trained, TEXT)._repr_html_()}</body>")
-        for used in (N_MERGES, 7):
-            part = BPEModel(merges=trained.merges[:used], pattern=trained.pattern)
-            expected = [BPEEncoder(part).encode_ordinary(text) for text in texts]
-            script = "([texts, n]) => texts.map(text => document.querySelector('.hl-tokens').encodeWith(text, n))"
-            assert page.evaluate(script, [texts, used]) == expected
-        page.locator("input").fill("0")
-        assert page.locator(".hl-chips span").count() == len(TEXT.encode())
-        page.locator("textarea").fill("老")
-        assert page.locator(".hl-chips b").all_inner_texts() == ["e8", "80", "81"]
-        assert page.locator("p").inner_text() == f"3 tokens with 0 of {N_MERGES} merges, 3.00 per character"
-        browser.close()
+    page = browser.new_page()
+    page.set_content(f"<body>{TokenWidget(trained, TEXT)._repr_html_()}</body>")
+    for used in (N_MERGES, 7):
+        part = BPEModel(merges=trained.merges[:used], pattern=trained.pattern)
+        expected = [BPEEncoder(part).encode_ordinary(text) for text in texts]
+        script = "([texts, n]) => texts.map(text => document.querySelector('.hl-tokens').encodeWith(text, n))"
+        assert page.evaluate(script, [texts, used]) == expected
+    page.locator("input").fill("0")
+    assert page.locator(".hl-chips span").count() == len(TEXT.encode())
+    page.locator("textarea").fill("老")
+    assert page.locator(".hl-chips b").all_inner_texts() == ["e8", "80", "81"]
+    assert page.locator("p").inner_text() == f"3 tokens with 0 of {N_MERGES} merges, 3.00 per character"
+    page.close()
