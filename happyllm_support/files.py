@@ -7,16 +7,20 @@ text is valid UTF-8, or is refused with the file and the byte at fault.
 from __future__ import annotations
 
 import codecs
+import errno
 import json
 import os
+import secrets
+import shutil
 import tempfile
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 TEXT_SUFFIXES = (".txt", ".md", ".jsonl")
 COMPRESSED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zip")
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def home() -> Path:
@@ -55,6 +59,40 @@ def atomic_path(path: str | os.PathLike[str]) -> Generator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str], check: Callable[[Path], None]) -> Generator[Path]:
+    """Yield a temporary folder beside `path` that becomes `path` when the block ends well and is deleted otherwise.
+
+    Args:
+        path: the final name. Missing parent folders are created; a folder that is there is replaced at the very end.
+        check: called with the absolute path before the block and again after it; raises ValueError when what is there
+            may not be replaced.
+
+    Raises:
+        OSError: the system's error (a full disk, no permission), with one line that names `path`.
+    """
+    final = Path(os.path.abspath(path))
+    check(final)
+    token = secrets.token_hex(4)
+    temporary, retired = (final.with_name(f".{final.name}.{token}.{kind}") for kind in ("tmp", "old"))
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        check(final)  # again: time has passed
+        _swap(temporary, final, retired)
+    except OSError as error:
+        cause = error if error.errno is not None else error.__cause__  # atomic_path has put it into words
+        if not isinstance(cause, OSError) or not _concerns(cause, temporary, final):
+            raise  # about some other file, such as a source of documents
+        reason = cause.strerror or str(cause)
+        advice = "nothing was left behind, free space or choose another path"
+        raise OSError(f"cannot write {path}: {reason}; {advice}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if final.exists():
+            shutil.rmtree(retired, ignore_errors=True)
 
 
 def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -168,3 +206,22 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def _swap(temporary: Path, final: Path, retired: Path) -> None:
+    """Move the new folder into place; an old one is moved aside first, and back if anything goes wrong."""
+    try:
+        if final.exists():
+            final.rename(retired)
+        temporary.rename(final)
+    except BaseException:
+        if retired.exists() and not final.exists():
+            retired.rename(final)
+        raise
+
+
+def _concerns(error: OSError, temporary: Path, final: Path) -> bool:
+    if error.filename is None:  # from a write
+        return error.errno in _DISK_FULL
+    path = Path(str(error.filename))
+    return path in (final, temporary) or path in final.parents or temporary in path.parents

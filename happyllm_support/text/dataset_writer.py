@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import secrets
-import shutil
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from happyllm_support.files import atomic_folder
 from happyllm_support.text.dataset import (
     FORMAT,
     INDEX_NAME,
@@ -25,8 +23,6 @@ from happyllm_support.text.dataset import (
     shard_name,
 )
 from happyllm_support.text.shards import ShardWriter
-
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -41,26 +37,8 @@ def whole_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> Ge
         ValueError: something that may not be replaced is there.
         OSError: the system's error (a full disk, no permission), with one line that names `path`.
     """
-    final = Path(os.path.abspath(path))
-    _check_replaceable(final, overwrite)
-    token = secrets.token_hex(4)
-    temporary, retired = (final.with_name(f".{final.name}.{token}.{kind}") for kind in ("tmp", "old"))
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        _check_replaceable(final, overwrite)  # again: time has passed
-        _swap(temporary, final, retired)
-    except OSError as error:
-        cause = error if error.errno is not None else error.__cause__  # files.atomic_path has put it into words
-        if not isinstance(cause, OSError) or not _concerns(cause, temporary, final):
-            raise  # about some other file, such as a source of documents
-        reason = cause.strerror or str(cause)
-        advice = "nothing was left behind, free space or choose another path"
-        raise OSError(f"cannot write {path}: {reason}; {advice}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if final.exists():
-            shutil.rmtree(retired, ignore_errors=True)
+    with atomic_folder(path, lambda final: _check_replaceable(final, overwrite)) as folder:
+        yield folder
 
 
 class SplitWriter:
@@ -161,22 +139,3 @@ def _check_replaceable(path: Path, overwrite: bool) -> None:
     shards = (shard["file"] for split in read_index(path)["splits"].values() for shard in split["shards"])
     if foreign := sorted(found - {INDEX_NAME, TOKENIZER_NAME, *shards}):
         raise ValueError(f"{path} holds {foreign[0]}, which is no part of a dataset; move it or choose another folder")
-
-
-def _swap(temporary: Path, final: Path, retired: Path) -> None:
-    """Move the new folder into place; an old one is moved aside first, and back if anything goes wrong."""
-    try:
-        if final.exists():
-            final.rename(retired)
-        temporary.rename(final)
-    except BaseException:
-        if retired.exists() and not final.exists():
-            retired.rename(final)
-        raise
-
-
-def _concerns(error: OSError, temporary: Path, final: Path) -> bool:
-    if error.filename is None:  # from a write
-        return error.errno in _DISK_FULL
-    path = Path(str(error.filename))
-    return path in (final, temporary) or path in final.parents or temporary in path.parents
