@@ -1,0 +1,16 @@
+"""Part II, the model: from ids to logits. Read the modules in this order.
+
+Attention, chapter 03:
+    masks                      which key a query may see, from positions and segments; what a cache has to offer
+    attention                  scores, weights, averages; the one `Attention` of all models
+    online_attention           the same numbers without a (T, S) array
+    positions, rope_scaling    where a token stands: learned, sinusoidal, ALiBi, rotary; rotary past the trained length
+    context                    what the blocks of one forward pass share
+    inspection                 the attention weights of a finished model
+
+GPT-2, chapter 04, and LLaMA2, chapter 05:
+    layers                     norms, MLPs, the block
+    gpt2, llama2               the two models, each a list of these parts
+    costs                      parameters by part, arithmetic and cache bytes per token
+    weights                    Hugging Face's and Meta's folders, in and out
+"""

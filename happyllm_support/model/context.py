@@ -1,0 +1,122 @@
+"""What the blocks of one forward pass share: where the tokens stand, what they may see, how they are rotated.
+
+A model's `forward` takes ids and, where rows are unlike, positions and segments. They are checked here, once, and
+turned into what attention needs; the blocks pass it on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from happyllm_support.model.masks import AttentionMask, Cache
+from happyllm_support.model.positions import RotaryPositions
+
+
+@dataclass(frozen=True)
+class Context:
+    """Of one forward pass.
+
+    Attributes:
+        positions: (B, T), or (1, T) when all rows are alike.
+        segments: (B, T), or None when every row is one document without padding.
+        mask: which keys each query may see.
+        rope: cosines and sines, (B, 1, T, D) each; None without rotary positions.
+        cache: keys and values of earlier tokens; None without.
+    """
+
+    positions: Int64[Tensor, "#B T"]
+    segments: Int64[Tensor, "#B T"] | None
+    mask: AttentionMask
+    rope: tuple[Float[Tensor, "#B 1 T D"], Float[Tensor, "#B 1 T D"]] | None = None
+    cache: Cache | None = None
+
+    @classmethod
+    def plain(cls, length: int, device: torch.device | str | None = None) -> Context:
+        """One document from its beginning, without rotation and cache."""
+        mask = AttentionMask.causal(length, device)
+        return cls(mask.q_positions, None, mask)
+
+    def finish(self) -> None:
+        """Tell the cache, if there is one, that all layers have written; the model calls it after its last block."""
+        if self.cache is not None:
+            batch = self.cache.positions.shape[0]
+            positions = self.positions.expand(batch, -1)
+            segments = torch.ones_like(positions) if self.segments is None else self.segments.expand(batch, -1)
+            self.cache.advance(positions, segments)
+
+
+def build_context(
+    ids: Int64[Tensor, "B T"],
+    positions: Int64[Tensor, "B T"] | None,
+    segments: Int64[Tensor, "B T"] | None,
+    cache: Cache | None,
+    *,
+    vocab_size: int,
+    max_seq_len: int,
+    rotary: RotaryPositions | None = None,
+    slopes: Float[Tensor, " H"] | None = None,
+) -> Context:
+    """Check what a model was given and turn it into what its blocks need.
+
+    Args:
+        ids: the new tokens.
+        positions: where they stand in their documents; None: they continue the cache, or count from 0 in each segment.
+        segments: which document of the row they belong to, 0 for padding; None: all one document.
+        cache: earlier tokens' keys and values.
+        vocab_size: ids have to be below it.
+        max_seq_len: positions have to be below it.
+        rotary: the model's rotary positions, if it has them.
+        slopes: the model's ALiBi slopes, if it has them.
+
+    Raises:
+        ValueError: shapes that do not fit, ids out of range, or a sequence longer than the model takes.
+    """
+    if ids.ndim != 2 or ids.shape[1] == 0:
+        raise ValueError(f"ids have shape {tuple(ids.shape)}; expected (batch, tokens) with at least one token")
+    check_range("ids", ids, vocab_size, f"the vocabulary has {vocab_size}")
+    for name, given in (("positions", positions), ("segments", segments)):
+        if given is not None and given.shape != ids.shape:
+            raise ValueError(f"{name} have shape {tuple(given.shape)}; expected that of ids, {tuple(ids.shape)}")
+    past = 0 if cache is None else cache.length
+    length = past + ids.shape[1]
+    if positions is None and length > max_seq_len:
+        raise ValueError(f"a sequence of {length} tokens is longer than the model's max_seq_len {max_seq_len}")
+    plain = positions is None and segments is None and past == 0 and slopes is None
+    if positions is None:
+        positions = torch.arange(ids.shape[1], device=ids.device)[None]  # (1, T)
+        if cache is not None and past:
+            last = torch.where(cache.segments > 0, cache.positions, -1).amax(dim=1, keepdim=True)
+            positions = positions + last + 1  # (B, T)
+        elif segments is not None:
+            positions = positions_within(segments)
+    else:
+        check_range("positions", positions, max_seq_len, f"the model's max_seq_len is {max_seq_len}")
+    k_positions, k_segments = positions, segments
+    if cache is not None and past:
+        batch = ids.shape[0]
+        k_positions = torch.cat([cache.positions, positions.expand(batch, -1)], dim=1)  # (B, S)
+        segments = torch.ones_like(ids) if segments is None else segments
+        k_segments = torch.cat([cache.segments, segments], dim=1)
+    mask = AttentionMask(positions, k_positions, segments, k_segments, slopes, plain)
+    return Context(positions, segments, mask, None if rotary is None else rotary(positions), cache)
+
+
+def positions_within(segments: Int64[Tensor, "B T"]) -> Int64[Tensor, "B T"]:
+    """Count from 0 in each run of equal segments: [0, 0, 7, 7, 7, 8] gives [0, 1, 0, 1, 2, 0]."""
+    index = torch.arange(segments.shape[1], device=segments.device).expand_as(segments)
+    begins = torch.ones_like(segments, dtype=torch.bool)
+    begins[:, 1:] = segments[:, 1:] != segments[:, :-1]
+    return index - torch.where(begins, index, 0).cummax(dim=1).values
+
+
+def check_range(name: str, values: Int64[Tensor, "B T"], limit: int, why: str) -> None:
+    """Raise ValueError unless 0 <= values < limit; skipped on the meta device and while compiling."""
+    if values.is_meta or torch.compiler.is_compiling():
+        return
+    low, high = (int(v) for v in torch.aminmax(values))
+    if low < 0 or high >= limit:
+        raise ValueError(f"{name} reach from {low} to {high}; allowed are 0 to {limit - 1}, because {why}")

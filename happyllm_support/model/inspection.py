@@ -1,0 +1,50 @@
+"""Look inside a model while it reads: which token attended to which.
+
+The weights are recomputed from what enters each attention layer, so they can be looked at whatever kernel the model
+uses, and a model that nobody looks into pays nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from happyllm_support.model.attention import Attention
+
+
+@torch.no_grad()
+def attention_maps(
+    model: nn.Module,
+    ids: Int64[Tensor, "B T"],
+    *,
+    positions: Int64[Tensor, "B T"] | None = None,
+    segments: Int64[Tensor, "B T"] | None = None,
+) -> list[Float[Tensor, "B H T T"]]:
+    """Run a model on ids and return the attention weights of each layer, first layer first.
+
+    Args:
+        model: anything whose attention layers are `Attention` and that takes ids, positions and segments.
+        ids: tokens.
+        positions: as the model takes them.
+        segments: as the model takes them.
+
+    Returns:
+        Per layer the weight with which each token (axis 2) attends to each token (axis 3); rows of padding are 0.
+    """
+    maps: list[Tensor] = []
+
+    def look(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+        assert isinstance(layer, Attention)
+        maps.append(layer.weights(inputs[0], inputs[1] if len(inputs) > 1 else None))
+
+    layers = [module for module in model.modules() if isinstance(module, Attention)]
+    handles = [layer.register_forward_pre_hook(look) for layer in layers]
+    try:
+        model(ids, positions=positions, segments=segments)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return maps
