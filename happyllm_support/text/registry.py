@@ -119,6 +119,65 @@ def _wikitext_103(part: str, sha1: str) -> RemoteFile:
     return RemoteFile(path=f"wikitext-103/{part}.txt", digest=f"sha1:{sha1}", archive=_WIKITEXT_103_ZIP, member=member)
 
 
+_GPT2_VOCABULARY = Corpus(
+    name="gpt2-vocabulary",
+    kind="download",
+    language="English",
+    licence="MIT (modified)",
+    description="GPT-2's vocabulary and merges.",
+    citation=_RADFORD,
+    content="model",
+    parts={
+        "encoder.json": _plain(
+            "gpt2/encoder.json",
+            1_042_301,
+            "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
+            f"{_OPENAI}/encoder.json",
+            f"{_GPT2}/vocab.json",
+        ),
+        "vocab.bpe": _plain(
+            "gpt2/vocab.bpe",
+            456_318,
+            "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
+            f"{_OPENAI}/vocab.bpe",
+            f"{_GPT2}/merges.txt",
+        ),
+    },
+)
+_GPT2_WEIGHTS = Corpus(
+    name="gpt2-weights",
+    kind="download",
+    language="English",
+    licence="MIT (modified)",
+    description="GPT-2's smallest model, 124 million parameters in fp32, and its configuration.",
+    citation=_RADFORD,
+    content="model",
+    parts={
+        "config.json": _plain(
+            "gpt2/config.json",
+            665,
+            "0daed7749b4f02b8f76240d5444551d7b08712dab4d0adb8239c56ba823bb7b4",
+            f"{_GPT2}/config.json",
+        ),
+        "model.safetensors": _plain(
+            "gpt2/model.safetensors",
+            548_105_171,
+            "248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707",
+            f"{_GPT2}/model.safetensors",
+        ),
+    },
+)
+_GPT2_ALL = Corpus(
+    name="gpt2",
+    kind="download",
+    language="English",
+    licence="MIT (modified)",
+    description="Both of the following: all that it takes to run GPT-2.",
+    citation=_RADFORD,
+    content="model",
+    parts=_GPT2_WEIGHTS.parts | _GPT2_VOCABULARY.parts,
+)
+
 _ENTRIES = (
     _story_world("storyworld-en", "English", "Short stories from the course's own grammar, of exactly known entropy."),
     _story_world("storyworld-zh", "Chinese", "The same stories in Chinese, from the same derivations."),
@@ -266,54 +325,9 @@ _ENTRIES = (
             )
         },
     ),
-    Corpus(
-        name="gpt2-vocabulary",
-        kind="download",
-        language="English",
-        licence="MIT (modified)",
-        description="GPT-2's vocabulary and merges.",
-        citation=_RADFORD,
-        content="model",
-        parts={
-            "encoder.json": _plain(
-                "gpt2/encoder.json",
-                1_042_301,
-                "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
-                f"{_OPENAI}/encoder.json",
-                f"{_GPT2}/vocab.json",
-            ),
-            "vocab.bpe": _plain(
-                "gpt2/vocab.bpe",
-                456_318,
-                "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
-                f"{_OPENAI}/vocab.bpe",
-                f"{_GPT2}/merges.txt",
-            ),
-        },
-    ),
-    Corpus(
-        name="gpt2-weights",
-        kind="download",
-        language="English",
-        licence="MIT (modified)",
-        description="GPT-2's smallest model, 124 million parameters in fp32, and its configuration.",
-        citation=_RADFORD,
-        content="model",
-        parts={
-            "config.json": _plain(
-                "gpt2/config.json",
-                665,
-                "0daed7749b4f02b8f76240d5444551d7b08712dab4d0adb8239c56ba823bb7b4",
-                f"{_GPT2}/config.json",
-            ),
-            "model.safetensors": _plain(
-                "gpt2/model.safetensors",
-                548_105_171,
-                "248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707",
-                f"{_GPT2}/model.safetensors",
-            ),
-        },
-    ),
+    _GPT2_ALL,
+    _GPT2_VOCABULARY,
+    _GPT2_WEIGHTS,
 )
 
 REGISTRY: dict[str, Corpus] = {corpus.name: corpus for corpus in _ENTRIES}

@@ -19,7 +19,7 @@ def test_every_file_is_pinned(name, file):
 
 
 def test_paths_are_distinct_and_entries_complete():
-    paths = [file.path for _, file in FILES]
+    paths = [file.path for name, file in FILES if not name.startswith("gpt2/")]  # which repeats two others
     assert len(set(paths)) == len(paths)
     for name, corpus in REGISTRY.items():
         assert name == corpus.name and corpus.licence and corpus.description.endswith(".") and corpus.citation
@@ -34,3 +34,10 @@ def test_sizes():
     assert REGISTRY["wikitext-2"].size == 10_797_148 + 1_121_681 + 1_256_449
     assert REGISTRY["wikitext-103"].size == 190_229_076  # the archive counts once, its members not at all
     assert REGISTRY["storyworld"].size is None
+
+
+def test_gpt2_is_its_weights_and_its_vocabulary():
+    both = REGISTRY["gpt2-weights"].parts | REGISTRY["gpt2-vocabulary"].parts
+    assert REGISTRY["gpt2"].parts == both and len(both) == 4
+    assert {file.path.partition("/")[0] for file in both.values()} == {"gpt2"}  # one folder holds them
+    assert REGISTRY["gpt2"].size == 665 + 548_105_171 + 1_042_301 + 456_318
