@@ -23,5 +23,6 @@ Corpora, chapter 02:
 Token shards, chapter 02:
     shards, dataset, dataset_writer     ids in files that are mapped into memory
     parallel, prepare                   from documents to a dataset, in several processes
+    in_memory                           the same without a folder, for text that is made or small
     packing, batches                    rows of ids for a model, the only module here that knows torch
 """

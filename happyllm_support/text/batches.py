@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from happyllm_support.text.dataset import Dataset
+from happyllm_support.text.in_memory import TokenDocuments
 from happyllm_support.text.packing import (
     IGNORE_INDEX,
     PackingStats,
@@ -63,6 +63,22 @@ class Batch:
     def n_targets(self) -> int:
         """Places with a target: what to divide a summed loss by (by its sum over ranks and micro-batches)."""
         return int((self.targets != IGNORE_INDEX).sum())
+
+    @property
+    def n_documents(self) -> int:
+        """Documents in the rows; of one that is cut in pieces, each piece."""
+        return int(self.segments.amax(dim=1).sum())
+
+    @property
+    def one_document_per_row(self) -> bool:
+        """Whether each row is one document from its first place on, and then padding.
+
+        A model then needs neither positions nor segments: no place with a target has padding before it.
+        """
+        count = torch.arange(self.ids.shape[1], device=self.ids.device)
+        ones_then_zeros = (self.segments <= 1).all() & (self.segments[:, 1:] <= self.segments[:, :-1]).all()
+        counted = ((self.positions == count) | (self.segments == 0)).all()
+        return bool(ones_then_zeros & counted)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
         """Return the batch on a device."""
@@ -119,14 +135,14 @@ class TokenBatches:
     Memory: the plan of one epoch (24 bytes per piece of a document and 16 per row), whatever the number of tokens.
 
     Args:
-        dataset: an open split.
+        dataset: an open split (`open_dataset`), or documents in memory (`encode_documents`).
         config: how to make batches of it.
 
     Raises:
         ValueError: the dataset has fewer rows than one step takes.
     """
 
-    def __init__(self, dataset: Dataset, config: BatchConfig) -> None:
+    def __init__(self, dataset: TokenDocuments, config: BatchConfig) -> None:
         self.dataset, self.config = dataset, config
         self._lengths = dataset.lengths()
         self._looked_at = 0  # documents since pages were given back
@@ -135,10 +151,10 @@ class TokenBatches:
         if rows < config.rows_per_step:
             raise ValueError(
                 f"batch_size {config.batch_size} x world_size {config.world_size} is more than the {rows} rows of "
-                f"{config.seq_len} tokens in {dataset.root} ({dataset.split}); use smaller batches or more text"
+                f"{config.seq_len} tokens in {dataset.name}; use smaller batches or more text"
             )
         if dropped := self.stats().tokens_dropped:
-            logger.info("%s (%s): %d tokens lie in no row", dataset.root, dataset.split, dropped)
+            logger.info("%s: %d tokens lie in no row", dataset.name, dropped)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -190,8 +206,8 @@ class TokenBatches:
             raise ValueError(f"the batches' state has version {state.get('version')!r}; expected {STATE_VERSION}")
         if state.get("dataset") != self.dataset.identity:
             raise ValueError(
-                f"the batches' state belongs to dataset {state.get('dataset')}, and {self.dataset.root} "
-                f"({self.dataset.split}) is {self.dataset.identity}"
+                f"the batches' state belongs to dataset {state.get('dataset')}, and {self.dataset.name} is "
+                f"{self.dataset.identity}"
             )
         _refuse_other_config(_comparable(self.config), state.get("config"))
         epoch, step = state.get("epoch"), state.get("step")

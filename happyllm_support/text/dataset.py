@@ -75,6 +75,11 @@ class Dataset:
         return [0, *np.cumsum([len(shard) for shard in self.shards]).tolist()]
 
     @property
+    def name(self) -> str:
+        """What messages call it: the folder and the split."""
+        return f"{self.root} ({self.split})"
+
+    @property
     def n_tokens(self) -> int:
         """Tokens in all shards of the split."""
         return sum(shard.header.n_tokens for shard in self.shards)

@@ -135,13 +135,11 @@ def prepare(
         ValueError: an existing folder, an empty corpus, a tokenizer without bos or eos, an id outside the vocabulary.
         OSError: the folder cannot be written, for example on a full disk; nothing is left behind.
     """
-    for name, wanted, present in (("bos", add_bos, tokenizer.bos_id), ("eos", add_eos, tokenizer.eos_id)):
-        if wanted and present is None:
-            raise ValueError(f"add_{name} is set, and the tokenizer has no {name} token; use add_{name}=False")
+    check_ends(tokenizer, add_bos=add_bos, add_eos=add_eos)
     if shard_tokens < 1:
         raise ValueError(f"shard_tokens is {shard_tokens}; expected at least 1")
     _check_fractions(fractions)
-    batches = _batches(_texts(documents), partial(split_of, fractions=fractions, seed=seed, key=split_key))
+    batches = _batches(texts_of(documents), partial(split_of, fractions=fractions, seed=seed, key=split_key))
     encode = partial(_encode, tokenizer=tokenizer, add_bos=add_bos, add_eos=add_eos)
     options = {"fractions": dict(fractions), "seed": seed, "add_bos": add_bos, "add_eos": add_eos}
     with whole_folder(out_dir, overwrite=overwrite) as folder:
@@ -158,6 +156,13 @@ def prepare(
         write_index(folder, tokenizer=_about(tokenizer), options=options, splits=entries)
     splits = {name: _report(entry) for name, entry in entries.items()}
     return PrepareReport(folder=Path(out_dir), splits=splits, empty_documents=empty)
+
+
+def check_ends(tokenizer: TextEncoder, *, add_bos: bool, add_eos: bool) -> None:
+    """Raise ValueError where a document is to begin or end with a token that the tokenizer has not."""
+    for name, wanted, present in (("bos", add_bos, tokenizer.bos_id), ("eos", add_eos, tokenizer.eos_id)):
+        if wanted and present is None:
+            raise ValueError(f"add_{name} is set, and the tokenizer has no {name} token; use add_{name}=False")
 
 
 def _open_splits(
@@ -233,7 +238,7 @@ def _batches(texts: Iterable[str], split_of_text: Callable[[str], str]) -> Itera
         if not text:
             batch.empty += 1
             continue
-        size = _utf8_bytes(text, number)
+        size = utf8_bytes(text, number)
         batch.texts.append(text)
         batch.splits.append(split_of_text(text))
         batch.sizes.append(size)
@@ -244,7 +249,8 @@ def _batches(texts: Iterable[str], split_of_text: Callable[[str], str]) -> Itera
     yield batch  # perhaps without documents
 
 
-def _utf8_bytes(text: str, number: int) -> int:
+def utf8_bytes(text: str, number: int) -> int:
+    """Return the size of document `number`; ValueError where it holds a lone surrogate."""
     try:
         return len(text.encode("utf-8"))
     except UnicodeEncodeError as error:
@@ -252,7 +258,8 @@ def _utf8_bytes(text: str, number: int) -> int:
         raise ValueError(f"document {number} holds the lone surrogate {surrogate}, which is not text") from None
 
 
-def _texts(documents: Iterable[str | Path] | Path) -> Iterator[str]:
+def texts_of(documents: Iterable[str | Path] | Path) -> Iterator[str]:
+    """Yield the texts that `documents` stands for; ValueError for what is neither text nor a path."""
     if isinstance(documents, str):
         raise ValueError("documents is one string; give a list of documents, or a Path for a file")
     for item in [documents] if isinstance(documents, Path) else documents:

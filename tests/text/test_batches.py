@@ -271,3 +271,33 @@ def test_truncation_is_logged(dataset, caplog):
 def test_random_numbers_are_those_of_pcg64():
     expected = np.random.PCG64(np.random.SeedSequence([1, 2, 3])).random_raw(4)
     assert np.array_equal(batches_module._random(4, 1, 2, 3), expected)
+
+
+def test_documents_of_a_batch_and_rows_for_which_a_causal_mask_is_enough(dataset):
+    for mode in MODES:
+        for batch in make(dataset, mode=mode, drop_last=False).epoch():
+            starts = (batch.positions == 0) & (batch.segments > 0)
+            assert batch.n_documents == int(starts.sum()), mode
+            alone = bool((starts.sum(1) <= 1).all())
+            assert batch.one_document_per_row == alone and (alone or mode != "documents"), mode
+    assert next(make(dataset, mode="stream", cross_document=True)).one_document_per_row
+
+
+@pytest.mark.parametrize(
+    ("positions", "segments", "enough"),
+    [
+        ([0, 1, 2, 3], [1, 1, 1, 1], True),
+        ([0, 1, 0, 0], [1, 1, 0, 0], True),
+        ([0, 0, 0, 0], [0, 0, 0, 0], True),
+        ([0, 1, 0, 1], [1, 1, 2, 2], False),
+        ([0, 0, 0, 1], [0, 0, 1, 1], False),  # padded on the left
+        ([0, 1, 0, 2], [1, 1, 0, 1], False),
+        ([5, 6, 7, 8], [1, 1, 1, 1], False),
+        ([0, 1, 2, 3], [2, 2, 2, 2], False),
+    ],
+)
+def test_when_a_causal_mask_is_enough(positions, segments, enough):
+    plain = torch.arange(4)[None], torch.ones(1, 4, dtype=torch.int64)
+    given = torch.tensor([positions]), torch.tensor([segments])
+    rows = [torch.cat(pair) for pair in zip(plain, given, strict=True)]
+    assert Batch(rows[0], rows[0], *rows).one_document_per_row is enough
