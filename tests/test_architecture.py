@@ -81,9 +81,16 @@ def test_the_library_does_not_print_and_keeps_no_pickle(path):
     assert not {"pickle", "dill", "cloudpickle", "joblib"} & set(imported_modules(path))
 
 
-def test_the_reading_order_of_the_text_part_is_complete():
-    listed = re.findall(r"\w+", (PACKAGE / "text" / "__init__.py").read_text("utf-8"))
-    assert [p.stem for p in MODULES if p.parent.name == "text" and p.stem != "__init__" and p.stem not in listed] == []
+@pytest.mark.parametrize("part", [name for name in ALLOWED if (PACKAGE / name).is_dir()])
+def test_the_reading_order_of_a_part_is_complete(part):
+    listed = re.findall(r"\w+", (PACKAGE / part / "__init__.py").read_text("utf-8"))
+    assert [p.stem for p in MODULES if p.parent.name == part and p.stem != "__init__" and p.stem not in listed] == []
+
+
+def test_the_two_models_do_not_import_each_other():
+    used = {name: set(imported_modules(PACKAGE / "model" / f"{name}.py")) for name in ("gpt2", "llama2")}
+    assert not any("llama2" in module for module in used["gpt2"])
+    assert not any("gpt2" in module for module in used["llama2"])
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
