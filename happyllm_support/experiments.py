@@ -16,7 +16,9 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,18 @@ def chosen_scale() -> str:
     if scale not in SCALES:
         raise ValueError(f"SCALE is {scale!r}; allowed are {' and '.join(SCALES)}")
     return scale
+
+
+def chosen_workers() -> int:
+    """How many runs at a time the environment variable `WORKERS` asks for; 1 where it is not set.
+
+    Raises:
+        ValueError: something that is not a positive whole number.
+    """
+    workers = os.environ.get("WORKERS") or "1"
+    if not workers.isdecimal() or int(workers) < 1:
+        raise ValueError(f"WORKERS is {workers!r}; expected a positive whole number")
+    return int(workers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +129,7 @@ def record(
     path: str | os.PathLike[str],
     *,
     scale: str = "cpu",
+    workers: int = 1,
     progress: Callable[[str], None] = lambda line: None,
 ) -> int:
     """Run the combinations that are not on record for the present code, and store each as soon as it is done.
@@ -123,7 +138,9 @@ def record(
         experiment: what to run.
         path: the results file; other experiments in it are kept, and so are finished runs after an interruption.
         scale: "cpu" or "gpu".
-        progress: called with a line before each run.
+        workers: runs at a time, each in a process of its own when there is more than one. The results do not depend on
+            it, and only this process writes.
+        progress: called with a line after each run.
 
     Returns:
         Number of runs made.
@@ -132,27 +149,53 @@ def record(
     everything: dict[str, list[dict[str, Any]]] = json.loads(path.read_text("utf-8")) if path.exists() else {}
     combinations = list(experiment.combinations(scale))
     kept = {_key(r["config"], r["seed"]): r for r in everything.get(experiment.name, []) if is_current(r, experiment)}
-    done = 0
-    for number, (config, seed) in enumerate(combinations, 1):
-        if _key(config, seed) in kept:
-            continue
-        progress(f"{experiment.name} {number}/{len(combinations)} {dict(config)} seed {seed}")
-        start = time.perf_counter()
-        result = experiment.run(config, seed)
+    missing = [(config, seed) for config, seed in combinations if _key(config, seed) not in kept]
+    for config, seed, result, seconds in _outcomes(experiment, missing, workers):
         kept[_key(config, seed)] = {
             "config": dict(config),
             "seed": seed,
             "result": result,
-            "seconds": round(time.perf_counter() - start, 1),
+            "seconds": round(seconds, 1),
             "code": experiment.code_hash,
             "hardware": hardware(),
             "scale": scale,
         }
-        done += 1
         in_order = (_key(c, s) for c, s in combinations)
         everything[experiment.name] = [kept[key] for key in in_order if key in kept]
         atomic_write_json(path, everything)
-    return done
+        progress(f"{experiment.name} {len(kept)}/{len(combinations)} {dict(config)} seed {seed}")
+    return len(missing)
+
+
+def _outcomes(
+    experiment: Experiment, combinations: Sequence[tuple[Config, int]], workers: int
+) -> Iterator[tuple[Config, int, dict[str, Any], float]]:
+    """Run combinations and yield (configuration, seed, result, seconds) as they are done."""
+    if workers == 1 or len(combinations) < 2:
+        for config, seed in combinations:
+            yield config, seed, *_timed(experiment, config, seed)
+        return
+    file = inspect.getfile(experiment.run)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        futures = {pool.submit(_run_in_process, file, experiment.name, dict(c), s): (c, s) for c, s in combinations}
+        try:
+            for future in as_completed(futures):
+                yield *futures[future], *future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _timed(experiment: Experiment, config: Config, seed: int) -> tuple[dict[str, Any], float]:
+    start = time.perf_counter()
+    result = experiment.run(config, seed)
+    return result, time.perf_counter() - start
+
+
+def _run_in_process(file: str, name: str, config: Config, seed: int) -> tuple[dict[str, Any], float]:
+    """What a worker does: read the experiment from its file, since functions of such files cannot be sent."""
+    experiment = next(e for e in load_experiments(file) if e.name == name)
+    return _timed(experiment, config, seed)
 
 
 def is_current(run: Mapping[str, Any], experiment: Experiment) -> bool:

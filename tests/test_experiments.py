@@ -5,7 +5,14 @@ import sys
 
 import pytest
 
-from happyllm_support.experiments import chosen_scale, is_current, load_experiments, load_records, record
+from happyllm_support.experiments import (
+    chosen_scale,
+    chosen_workers,
+    is_current,
+    load_experiments,
+    load_records,
+    record,
+)
 from tools import book, nb
 from tools import experiments as tool
 
@@ -47,6 +54,39 @@ def test_an_interrupted_recording_keeps_what_was_done_and_goes_on(tmp_path):
     (mended,) = load_experiments(write(tmp_path))
     assert not any(is_current(r, mended) for r in load_records(results, "tens"))
     assert record(mended, results) == 4  # other code: the old records do not count
+
+
+def test_two_workers_record_what_one_does(tmp_path):
+    (experiment,) = load_experiments(write(tmp_path))
+    lines = []
+    assert record(experiment, tmp_path / "one.json") == 4
+    assert record(experiment, tmp_path / "two.json", workers=2, progress=lines.append) == 4
+    one, two = ([(r["config"], r["seed"], r["result"]) for r in load_records(tmp_path / f, "tens")] for f in
+                ("one.json", "two.json"))  # fmt: skip
+    assert one == two and len(lines) == 4
+    assert record(experiment, tmp_path / "two.json", workers=2) == 0
+
+
+def test_a_failing_run_ends_the_recording_with_several_workers_too(tmp_path):
+    (broken,) = load_experiments(write(tmp_path, fail="2"))
+    with pytest.raises(RuntimeError, match="power cut"):
+        record(broken, tmp_path / "01.json", workers=2)
+
+
+@pytest.mark.parametrize(("value", "workers"), [(None, 1), ("", 1), ("3", 3)])
+def test_number_of_workers_is_read_from_the_environment(monkeypatch, value, workers):
+    monkeypatch.delenv("WORKERS", raising=False)
+    if value is not None:
+        monkeypatch.setenv("WORKERS", value)
+    assert chosen_workers() == workers
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two"])
+def test_a_number_of_workers_that_is_none_is_refused(monkeypatch, capsys, value):
+    monkeypatch.setenv("WORKERS", value)
+    assert tool.main([]) == 2
+    error = f"experiments: error: WORKERS is '{value}'; expected a positive whole number\n"
+    assert capsys.readouterr().err == error
 
 
 def test_other_experiments_in_the_file_are_kept(tmp_path):
