@@ -21,7 +21,7 @@ class Context:
     """Of one forward pass.
 
     Attributes:
-        positions: (B, T), or (1, T) when all rows are alike.
+        positions: (B, T), or (1, T) when all rows are alike and there is no cache.
         segments: (B, T), or None when every row is one document without padding.
         mask: which keys each query may see.
         rope: cosines and sines, (B, 1, T, D) each; None without rotary positions.
@@ -43,10 +43,8 @@ class Context:
     def finish(self) -> None:
         """Tell the cache, if there is one, that all layers have written; the model calls it after its last block."""
         if self.cache is not None:
-            batch = self.cache.positions.shape[0]
-            positions = self.positions.expand(batch, -1)
-            segments = torch.ones_like(positions) if self.segments is None else self.segments.expand(batch, -1)
-            self.cache.advance(positions, segments)
+            segments = torch.ones_like(self.positions) if self.segments is None else self.segments
+            self.cache.advance(self.positions, segments)
 
 
 def build_context(
@@ -64,7 +62,8 @@ def build_context(
 
     Args:
         ids: the new tokens.
-        positions: where they stand in their documents; None: they continue the cache, or count from 0 in each segment.
+        positions: where they stand in their documents; None: they count on from the cache, segment by segment, or
+            from 0 in segments that are new.
         segments: which document of the row they belong to, 0 for padding; None: all one document.
         cache: earlier tokens' keys and values.
         vocab_size: ids have to be below it.
@@ -75,32 +74,34 @@ def build_context(
     Raises:
         ValueError: shapes that do not fit, ids out of range, or a sequence longer than the model takes.
     """
-    if ids.ndim != 2 or ids.shape[1] == 0:
+    if ids.ndim != 2 or ids.numel() == 0:
         raise ValueError(f"ids have shape {tuple(ids.shape)}; expected (batch, tokens) with at least one token")
+    if ids.dtype not in (torch.int64, torch.int32):
+        raise ValueError(f"ids are {ids.dtype}; expected whole numbers, torch.int64 or torch.int32")
     check_range("ids", ids, vocab_size, f"the vocabulary has {vocab_size}")
     for name, given in (("positions", positions), ("segments", segments)):
         if given is not None and given.shape != ids.shape:
             raise ValueError(f"{name} have shape {tuple(given.shape)}; expected that of ids, {tuple(ids.shape)}")
     past = 0 if cache is None else cache.length
+    if cache is not None and cache.positions.shape[0] != ids.shape[0]:
+        raise ValueError(f"a cache of {cache.positions.shape[0]} rows cannot continue with ids of {ids.shape[0]} rows")
     length = past + ids.shape[1]
     if positions is None and length > max_seq_len:
         raise ValueError(f"a sequence of {length} tokens is longer than the model's max_seq_len {max_seq_len}")
     plain = positions is None and segments is None and past == 0 and slopes is None
-    if positions is None:
-        positions = torch.arange(ids.shape[1], device=ids.device)[None]  # (1, T)
-        if cache is not None and past:
-            last = torch.where(cache.segments > 0, cache.positions, -1).amax(dim=1, keepdim=True)
-            positions = positions + last + 1  # (B, T)
-        elif segments is not None:
-            positions = positions_within(segments)
-    else:
+    if positions is not None:
         check_range("positions", positions, max_seq_len, f"the model's max_seq_len is {max_seq_len}")
-    k_positions, k_segments = positions, segments
     if cache is not None and past:
-        batch = ids.shape[0]
-        k_positions = torch.cat([cache.positions, positions.expand(batch, -1)], dim=1)  # (B, S)
         segments = torch.ones_like(ids) if segments is None else segments
+        positions = positions_after(cache, segments) if positions is None else positions
+        k_positions = torch.cat([cache.positions, positions], dim=1)  # (B, S)
         k_segments = torch.cat([cache.segments, segments], dim=1)
+    else:
+        if positions is None:
+            row = torch.arange(ids.shape[1], device=ids.device)[None]  # (1, T)
+            positions = row if segments is None else positions_within(segments)
+        positions = positions if cache is None else positions.expand_as(ids)
+        k_positions, k_segments = positions, segments
     mask = AttentionMask(positions, k_positions, segments, k_segments, slopes, plain)
     return Context(positions, segments, mask, None if rotary is None else rotary(positions), cache)
 
@@ -111,6 +112,13 @@ def positions_within(segments: Int64[Tensor, "B T"]) -> Int64[Tensor, "B T"]:
     begins = torch.ones_like(segments, dtype=torch.bool)
     begins[:, 1:] = segments[:, 1:] != segments[:, :-1]
     return index - torch.where(begins, index, 0).cummax(dim=1).values
+
+
+def positions_after(cache: Cache, segments: Int64[Tensor, "B T"]) -> Int64[Tensor, "B T"]:
+    """Count on from where the cache has left off in each token's segment, from 0 in segments that are new to it."""
+    same = cache.segments[:, None] == segments[:, :, None]  # (B, T, S_past)
+    last = torch.where(same, cache.positions[:, None], -1).amax(dim=-1)  # (B, T)
+    return last + 1 + positions_within(segments)
 
 
 def check_range(name: str, values: Int64[Tensor, "B T"], limit: int, why: str) -> None:

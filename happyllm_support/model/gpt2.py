@@ -18,7 +18,15 @@ from torch import Tensor, nn
 
 from happyllm_support.model.attention import Attention, check_heads, check_kernel
 from happyllm_support.model.context import build_context
-from happyllm_support.model.layers import GELUMLP, Block, LayerNorm, check_activation, check_sizes, initialise_normal
+from happyllm_support.model.layers import (
+    GELUMLP,
+    Block,
+    LayerNorm,
+    check_activation,
+    check_positive,
+    check_sizes,
+    initialise_normal,
+)
 from happyllm_support.model.masks import Cache
 from happyllm_support.model.positions import LearnedPositions
 
@@ -41,7 +49,7 @@ class GPT2Config:
         kernel: attention kernel: "sdpa", "naive" or "online".
 
     Raises:
-        ValueError: sizes that are not positive, heads that do not divide, an unknown name.
+        ValueError: numbers that are not positive, heads that do not divide, an unknown name.
     """
 
     vocab_size: int = 50257
@@ -57,7 +65,10 @@ class GPT2Config:
     kernel: str = "sdpa"
 
     def __post_init__(self) -> None:
-        check_sizes(self, "vocab_size", "max_seq_len", "n_layer", "n_head", "d_model", "mlp_width")
+        check_sizes(self, "vocab_size", "max_seq_len", "n_layer", "n_head", "d_model")
+        if self.d_ff is not None:
+            check_sizes(self, "d_ff")
+        check_positive(self, "norm_eps", "init_std")
         check_heads(self.d_model, self.n_head, self.n_head)
         check_kernel(self.kernel, self.dropout)
         check_activation(self.activation)

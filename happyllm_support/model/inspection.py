@@ -13,6 +13,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from happyllm_support.model.attention import Attention
+from happyllm_support.model.modes import switched
 
 
 @torch.no_grad()
@@ -23,7 +24,7 @@ def attention_maps(
     positions: Int64[Tensor, "B T"] | None = None,
     segments: Int64[Tensor, "B T"] | None = None,
 ) -> list[Float[Tensor, "B H T T"]]:
-    """Run a model on ids and return the attention weights of each layer, first layer first.
+    """Run a model on ids, without dropout, and return the attention weights of each layer, first layer first.
 
     Args:
         model: anything whose attention layers are `Attention` and that takes ids, positions and segments.
@@ -43,7 +44,8 @@ def attention_maps(
     layers = [module for module in model.modules() if isinstance(module, Attention)]
     handles = [layer.register_forward_pre_hook(look) for layer in layers]
     try:
-        model(ids, positions=positions, segments=segments)
+        with switched(model, training=False):
+            model(ids, positions=positions, segments=segments)
     finally:
         for handle in handles:
             handle.remove()

@@ -10,6 +10,7 @@ Source: J. L. Ba et al., "Layer Normalization", 2016; B. Zhang, R. Sennrich, "Ro
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -172,6 +173,14 @@ def check_sizes(config: object, *names: str) -> None:
         value = getattr(config, name)
         if type(value) is not int or value < 1:
             raise ValueError(f"{name} is {value!r}; expected a positive whole number")
+
+
+def check_positive(config: object, *names: str) -> None:
+    """Raise ValueError for an attribute that is not a positive, finite number."""
+    for name in names:
+        value = getattr(config, name)
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name} is {value!r}; expected a positive number")
 
 
 def check_activation(activation: str) -> None:

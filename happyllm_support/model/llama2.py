@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from happyllm_support.model.attention import Attention, check_heads, check_kernel
 from happyllm_support.model.context import build_context
-from happyllm_support.model.layers import Block, RMSNorm, SwiGLU, check_sizes, initialise_normal
+from happyllm_support.model.layers import Block, RMSNorm, SwiGLU, check_positive, check_sizes, initialise_normal
 from happyllm_support.model.masks import Cache
-from happyllm_support.model.positions import RopeScaling, RotaryPositions
+from happyllm_support.model.positions import RopeScaling, RotaryPositions, rope_frequencies
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,8 @@ class Llama2Config:
         kernel: attention kernel: "sdpa", "naive" or "online".
 
     Raises:
-        ValueError: sizes that are not positive, heads that do not divide, an unknown kernel.
+        ValueError: numbers that are not positive, heads that do not divide, frequencies that cannot be, an unknown
+            kernel.
     """
 
     vocab_size: int = 32000
@@ -69,10 +70,12 @@ class Llama2Config:
     def __post_init__(self) -> None:
         check_sizes(self, "vocab_size", "max_seq_len", "n_layer", "n_head", "n_kv_head", "d_model", "d_ff")
         check_heads(self.d_model, self.n_head, self.n_kv_head)
+        check_positive(self, "norm_eps", "init_std")
         check_kernel(self.kernel, self.dropout)
         if self.d_model // self.n_head % 2:
             size = f"d_model {self.d_model} / n_head {self.n_head} = {self.d_model // self.n_head}"
             raise ValueError(f"heads of {size} dimensions cannot be rotated in pairs; the number has to be even")
+        rope_frequencies(self.d_model // self.n_head, self.rope_theta, self.rope_scaling)  # refuses what makes none
 
 
 TINY = Llama2Config(vocab_size=512, max_seq_len=256, n_layer=3, n_head=4, n_kv_head=2, d_model=96, d_ff=256)

@@ -1,0 +1,155 @@
+"""What the blocks of a forward pass are given: positions, segments, masks, and what is refused before they run."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from small_models import ListCache
+from torch import Tensor
+
+from happyllm_support.model.context import Context, build_context, positions_within
+from happyllm_support.model.masks import Cache
+from happyllm_support.model.positions import RotaryPositions, alibi_slopes
+
+
+def context_of(ids: Tensor, **changes: object) -> Context:
+    arguments = {"positions": None, "segments": None, "cache": None, "vocab_size": 10, "max_seq_len": 8} | changes
+    given = {name: arguments.pop(name) for name in ("positions", "segments", "cache")}
+    return build_context(ids, given["positions"], given["segments"], given["cache"], **arguments)
+
+
+def filled(positions: list[list[int]], segments: list[list[int]]) -> ListCache:
+    cache = ListCache(len(positions), 1)
+    keys = torch.zeros(len(positions), 1, len(positions[0]), 2)
+    cache.write(0, keys, keys)
+    cache.advance(torch.tensor(positions), torch.tensor(segments))
+    return cache
+
+
+IDS = torch.tensor([[1, 2, 3], [4, 5, 6]])
+
+
+def test_alike_rows_share_one_plain_row():
+    context = context_of(IDS)
+    assert context.mask.plain and context.segments is None and context.rope is None and context.cache is None
+    assert context.positions.tolist() == [[0, 1, 2]]
+    plain = Context.plain(3)
+    assert plain.mask.plain and torch.equal(plain.positions, context.positions)
+    assert torch.equal(plain.mask.dense, torch.ones(3, 3).tril().bool()[None, None])
+
+
+@pytest.mark.parametrize(
+    ("segments", "positions"),
+    [
+        ([0, 0, 7, 7, 7, 8], [0, 1, 0, 1, 2, 0]),
+        ([1, 1, 1, 1, 1, 1], [0, 1, 2, 3, 4, 5]),
+        ([2, 1, 1, 2, 0, 0], [0, 0, 1, 0, 0, 1]),
+        ([5], [0]),
+    ],
+)
+def test_positions_within_runs(segments, positions):
+    assert positions_within(torch.tensor([segments])).tolist() == [positions]
+    both = positions_within(torch.tensor([segments, [1] * len(segments)]))
+    assert both.tolist() == [positions, list(range(len(segments)))], "rows are counted apart"
+
+
+def test_segments_decide_positions_and_the_mask():
+    segments = torch.tensor([[0, 1, 1], [1, 2, 2]])
+    context = context_of(IDS, segments=segments)
+    assert not context.mask.plain and context.segments is segments
+    assert context.positions.tolist() == [[0, 0, 1], [0, 0, 1]]
+    expected = [[[0, 0, 0], [0, 1, 0], [0, 1, 1]], [[1, 0, 0], [0, 1, 0], [0, 1, 1]]]
+    assert context.mask.dense[:, 0].int().tolist() == expected
+
+
+@pytest.mark.parametrize("change", ["positions", "segments", "slopes", "cache"])
+def test_only_a_plain_pass_is_called_plain(change):
+    changes = {
+        "positions": torch.arange(3).expand(2, 3),
+        "segments": torch.ones(2, 3, dtype=torch.long),
+        "slopes": alibi_slopes(2),
+        "cache": filled([[0], [0]], [[1], [1]]),
+    }
+    assert not context_of(IDS, **{change: changes[change]}).mask.plain
+    assert context_of(IDS, cache=ListCache(2, 1)).mask.plain, "an empty cache changes nothing"
+
+
+def test_new_tokens_count_on_from_the_cache_row_by_row():
+    left = filled([[0, 1, 0, 1], [0, 1, 2, 3]], [[0, 0, 1, 1], [1, 1, 1, 1]])
+    right = filled([[0, 1, 0, 1], [0, 1, 2, 3]], [[1, 1, 0, 0], [1, 1, 1, 1]])
+    for cache in (left, right):
+        context = context_of(IDS, cache=cache)
+        assert context.positions.tolist() == [[2, 3, 4], [4, 5, 6]]
+        assert context.segments is not None and context.segments.tolist() == [[1] * 3] * 2
+        assert context.mask.k_positions.shape == (2, 7)
+    assert context_of(IDS, cache=left).mask.dense[0, 0].int().tolist() == [
+        [0, 0, 1, 1, 1, 0, 0],
+        [0, 0, 1, 1, 1, 1, 0],
+        [0, 0, 1, 1, 1, 1, 1],
+    ]
+
+
+def test_new_tokens_count_on_in_their_own_segment():
+    cache = filled([[0, 1, 2, 3, 0]], [[1, 1, 1, 1, 2]])
+    context = context_of(torch.tensor([[1, 2, 3]]), segments=torch.tensor([[2, 2, 3]]), cache=cache)
+    assert context.positions.tolist() == [[1, 2, 0]]
+    assert context.mask.dense[0, 0].int().tolist() == [
+        [0, 0, 0, 0, 1, 1, 0, 0],
+        [0, 0, 0, 0, 1, 1, 1, 0],
+        [0, 0, 0, 0, 0, 0, 0, 1],
+    ]
+
+
+def test_the_cache_is_told_positions_and_segments_of_every_row():
+    cache: Cache = ListCache(2, 1)
+    context = context_of(IDS, cache=cache)
+    cache.write(0, torch.zeros(2, 1, 3, 2), torch.zeros(2, 1, 3, 2))
+    assert cache.length == 0
+    context.finish()
+    assert cache.length == 3
+    assert cache.positions.tolist() == [[0, 1, 2]] * 2 and cache.segments.tolist() == [[1, 1, 1]] * 2
+    context_of(IDS).finish()  # nobody to tell
+
+
+def test_rotation_and_slopes_are_passed_on():
+    rotary, slopes = RotaryPositions(4), alibi_slopes(2)
+    positions = torch.tensor([[0, 1, 2], [3, 5, 7]])
+    context = context_of(IDS, positions=positions, rotary=rotary, slopes=slopes)
+    assert context.rope is not None
+    assert all(torch.equal(a, b) for a, b in zip(context.rope, rotary(positions), strict=True))
+    assert context.mask.slopes is slopes
+    assert context_of(IDS, rotary=rotary).rope[0].shape == (1, 1, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("ids", "changes", "message"),
+    [
+        (torch.tensor([1, 2]), {}, r"ids have shape \(2,\); expected \(batch, tokens\) with at least one token"),
+        (torch.zeros(2, 0, dtype=torch.long), {}, r"ids have shape \(2, 0\); expected \(batch, tokens\) with .*"),
+        (torch.zeros(0, 2, dtype=torch.long), {}, r"ids have shape \(0, 2\); expected \(batch, tokens\) with .*"),
+        (IDS.float(), {}, r"ids are torch\.float32; expected whole numbers, torch\.int64 or torch\.int32"),
+        (IDS, {"vocab_size": 6}, "ids reach from 1 to 6; allowed are 0 to 5, because the vocabulary has 6"),
+        (IDS - 2, {}, "ids reach from -1 to 4; allowed are 0 to 9, because the vocabulary has 10"),
+        (IDS, {"positions": IDS[:1]}, r"positions have shape \(1, 3\); expected that of ids, \(2, 3\)"),
+        (IDS, {"segments": IDS[:, :2]}, r"segments have shape \(2, 2\); expected that of ids, \(2, 3\)"),
+        (IDS, {"max_seq_len": 2}, "a sequence of 3 tokens is longer than the model's max_seq_len 2"),
+        (
+            IDS,
+            {"cache": filled([[0] * 6] * 2, [[1] * 6] * 2)},
+            "a sequence of 9 tokens is longer than the model's max_seq_len 8",
+        ),
+        (IDS, {"cache": filled([[0]] * 3, [[1]] * 3)}, "a cache of 3 rows cannot continue with ids of 2 rows"),
+        (IDS, {"positions": IDS + 2}, "positions reach from 3 to 8; allowed are 0 to 7, because .* max_seq_len is 8"),
+        (IDS, {"positions": IDS - 2}, "positions reach from -1 to 4; allowed are 0 to 7, because .* max_seq_len is 8"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_refused(ids, changes, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        context_of(ids, **changes)
+
+
+def test_limits_are_allowed():
+    assert context_of(IDS, vocab_size=7, max_seq_len=3).positions.tolist() == [[0, 1, 2]]
+    assert context_of(IDS, positions=IDS + 1).positions.max() == 7
+    assert context_of(IDS.int()).mask.plain
