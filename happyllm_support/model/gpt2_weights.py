@@ -56,15 +56,14 @@ def gpt2_config(fields: ConfigFields, *, kernel: str, dropout: float) -> GPT2Con
     fields.require("add_cross_attention", False)
     fields.require("tie_word_embeddings", True)
     fields.require("quantization_config", None)
-    d_model = fields.integer("n_embd")
     with fields.blamed():
         return GPT2Config(
             vocab_size=fields.integer("vocab_size"),
             max_seq_len=fields.integer("n_positions", 1024),
             n_layer=fields.integer("n_layer"),
             n_head=fields.integer("n_head"),
-            d_model=d_model,
-            d_ff=fields.integer("n_inner", 4 * d_model),
+            d_model=fields.integer("n_embd"),
+            d_ff=fields.integer("n_inner") if fields.has("n_inner") else None,
             norm_eps=fields.number("layer_norm_epsilon", 1e-5),
             activation=ACTIVATION_OF[name],
             init_std=fields.number("initializer_range", 0.02),
@@ -84,7 +83,7 @@ def gpt2_fields(config: GPT2Config) -> dict[str, Any]:
         "n_embd": config.d_model,
         "n_layer": config.n_layer,
         "n_head": config.n_head,
-        "n_inner": config.mlp_width,
+        "n_inner": config.d_ff,
         "activation_function": next(name for name, ours in ACTIVATION_OF.items() if ours == config.activation),
         "layer_norm_epsilon": config.norm_eps,
         "initializer_range": config.init_std,

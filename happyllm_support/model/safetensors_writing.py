@@ -74,6 +74,11 @@ def plan_shards(sizes: Mapping[str, int], max_bytes: int) -> list[list[str]]:
 
 
 def _write_file(tensors: dict[str, Tensor], path: Path) -> None:
+    storages: set[int] = set()
+    for name, tensor in tensors.items():  # safetensors refuses tensors that share memory
+        if (storage := tensor.untyped_storage().data_ptr()) in storages:
+            tensors[name] = tensor.clone()
+        storages.add(storage)
     save_file(tensors, path, metadata=_METADATA)
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
