@@ -102,6 +102,17 @@ def test_records_say_what_happened():
     assert records[0].grad_norm == pytest.approx(norm)
 
 
+def test_the_recorded_learning_rate_is_the_one_that_is_used():
+    """AdamW's first step is lr sign(gradient)."""
+    model, gains = loud(gpt2()), []
+    before = model.final_norm.weight.detach().clone()
+    config = TrainConfig(steps=4, lr=1e-2, warmup_steps=3)
+    first, *_ = train(
+        model, [next(token_batches())] * 4, config, on_step=lambda _: gains.append(model.final_norm.weight.detach() + 0)
+    )
+    assert (gains[0] - before).abs().tolist() == pytest.approx([first.lr] * 16, rel=1e-2) and first.lr == 2.5e-3
+
+
 @pytest.mark.parametrize("cuts", [[[0], [1], [2], [3]], [[0, 1, 2], [3]], [[2], [0, 3, 1]]])
 def test_micro_batches_of_unequal_numbers_of_targets_are_one_batch(cuts):
     batch = next(token_batches(4))
