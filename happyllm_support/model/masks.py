@@ -109,4 +109,4 @@ class AttentionMask:
     @cached_property
     def sees_something(self) -> Bool[Tensor, "#B 1 T 1"] | None:
         """False for queries that may see no key at all; None when there can be no such query."""
-        return None if self.q_segments is None else self.dense.any(dim=-1, keepdim=True)
+        return None if self.plain else self.dense.any(dim=-1, keepdim=True)
