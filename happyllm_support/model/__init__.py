@@ -4,7 +4,7 @@ Attention, chapter 03:
     masks                           which key a query may see, from positions and segments; what a cache has to offer
     attention                       scores, weights, averages; the one `Attention` of all models
     online_attention                the same numbers without a (T, S) array
-    positions, rope, rope_scaling   where a token stands: learned, sinusoidal, ALiBi; rotary, also past the trained length
+    positions, rope, rope_scaling   where a token stands: learned, sinusoidal, ALiBi; rotary, also past the trained T
     context                         what the blocks of one forward pass share
     inspection, modes               the attention weights of a finished model; training mode, put back as it was
 
