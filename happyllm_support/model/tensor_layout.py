@@ -34,15 +34,17 @@ class Stored:
     head_dim: int | None = None
 
     def take_apart(self, tensor: Tensor) -> dict[str, Tensor]:
-        """The parameters that a stored tensor holds, each contiguous."""
-        tensor = tensor.t() if self.transposed else tensor
+        """The parameters that a stored tensor holds, each dense: fused optimizers walk through memory as it lies."""
+        n = len(self.targets)
+        if self.transposed:  # (in, n out) -> n of (in, out)
+            parts = list(tensor.view(tensor.shape[0], n, -1).transpose(0, 1).contiguous()) if n > 1 else [tensor]
+        else:
+            parts = list(tensor.chunk(n))
         if self.head_dim is not None:
-            tensor = interleaved_to_half_split(tensor, self.head_dim)
-        parts = tensor.chunk(len(self.targets))
-        if len(parts) > 1 and not self.transposed:
-            parts = [part.clone() for part in parts]  # parameters of their own, not windows on one storage
-        # A transposed view would do and costs nothing to load; in bf16 it multiplies up to 1.6 times more slowly.
-        return {target: part.contiguous() for target, part in zip(self.targets, parts, strict=True)}
+            parts = [interleaved_to_half_split(part, self.head_dim) for part in parts]
+        if self.transposed:
+            parts = [_turned(part) for part in parts]
+        return dict(zip(self.targets, parts, strict=True))
 
     def put_together(self, parameters: Mapping[str, Tensor]) -> Tensor:
         """The inverse: what is stored for these parameters, contiguous and on the CPU."""
@@ -105,7 +107,7 @@ def read_parameters(
             heads[name] = tensor
         if name in names:
             parts = layout.tensors[canonical].take_apart(tensor)
-            parameters |= {target: part if dtype is None else part.to(dtype) for target, part in parts.items()}
+            parameters |= {target: part if dtype is None else _cast(part, dtype) for target, part in parts.items()}
     if len(heads) == 2 and not _equal(*heads.values()):
         both = " and ".join(sorted(heads))
         raise ValueError(
@@ -138,6 +140,19 @@ def stored_tensors(parameters: Mapping[str, Tensor], layout: Layout) -> dict[str
         name: (lambda entry=entry: entry.put_together({target: parameters[target] for target in entry.targets}))
         for name, entry in layout.tensors.items()
     }
+
+
+def _turned(tensor: Tensor) -> Tensor:
+    """The transpose, in fp32 as a view.
+
+    The view costs nothing to load, and in fp32 it multiplies one row or hundreds exactly as fast as a contiguous
+    weight, 4 to 64 rows up to 1.5 times faster. In bf16 it multiplies few rows up to 1.6 times more slowly.
+    """
+    return tensor.t() if tensor.dtype == torch.float32 else tensor.t().contiguous()
+
+
+def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    return tensor if tensor.dtype == dtype else tensor.to(dtype, memory_format=torch.contiguous_format)
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:

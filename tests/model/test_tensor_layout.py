@@ -47,8 +47,7 @@ def test_worked_example(tmp_path):
         "wq": [[0, 1], [4, 5], [2, 3], [6, 7]],  # Meta's pairs (0, 1), (2, 3) become (0, 2), (1, 3)
     }
     assert {name: tensor.tolist() for name, tensor in found.items()} == expected
-    assert all(tensor.is_contiguous() for tensor in found.values())
-    assert found["kb"].untyped_storage().nbytes() == 8  # a parameter of its own
+    assert all(tensor.is_contiguous() or tensor.t().is_contiguous() for tensor in found.values())
 
 
 def test_saving_is_the_inverse(tmp_path):
@@ -66,12 +65,13 @@ def test_prefix_ignored_tensors_and_an_equal_head(tmp_path):
 
 def test_dtypes(tmp_path):
     half = {name: tensor.to(torch.bfloat16) for name, tensor in FILE.items()}
-    assert {t.dtype for t in read(tmp_path, half).values()} == {torch.bfloat16}
+    assert {(t.dtype, t.is_contiguous()) for t in read(tmp_path, half).values()} == {(torch.bfloat16, True)}
     assert {t.dtype for t in read(tmp_path, half, dtype=torch.float32).values()} == {torch.float32}
     mixed = FILE | {"qkv": half["qkv"]}
     with pytest.raises(ValueError, match=r"holds .* in (BF16|F32) and .* in (BF16|F32); choose one with dtype="):
         read(tmp_path, mixed)
-    assert {t.dtype for t in read(tmp_path, mixed, dtype=torch.float16).values()} == {torch.float16}
+    cast = read(tmp_path, mixed, dtype=torch.float16).values()
+    assert {(t.dtype, t.is_contiguous()) for t in cast} == {(torch.float16, True)}
     with pytest.raises(ValueError, match=r"model\.safetensors: qkv is stored as I8; F64, F32, F16, BF16 can be read"):
         read(tmp_path, FILE | {"qkv": FILE["qkv"].to(torch.int8)}, dtype=torch.float32)
 
