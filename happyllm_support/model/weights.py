@@ -4,8 +4,8 @@
     save_pretrained(model, "my-gpt2")               # AutoModelForCausalLM.from_pretrained("my-gpt2") reads it
 
 Loading builds the model on the meta device, where it costs nothing, and puts the file's tensors in the place of its
-parameters: nothing is initialised first, and on the CPU parameters stay views of the file until they are changed. Copied
-are GPT-2's queries, keys and values, which are one tensor there, and what has to be cast or, in 16 bits, transposed.
+parameters: nothing is initialised first, and on the CPU parameters stay views of the file until changed. Copied are
+GPT-2's queries, keys and values, which are one tensor there, and what has to be cast or, in 16 bits, transposed.
 """
 
 from __future__ import annotations
