@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from benchmarks import bpe_memory, bpe_training, encoding
+from benchmarks import attention_memory, bpe_memory, bpe_training, encoding, loading, model_speed
 from benchmarks.compare import Comparison
 
-COMPARISONS: tuple[Comparison, ...] = (*bpe_training.COMPARISONS, *bpe_memory.COMPARISONS, *encoding.COMPARISONS)
+COMPARISONS: tuple[Comparison, ...] = (
+    *bpe_training.COMPARISONS,
+    *bpe_memory.COMPARISONS,
+    *encoding.COMPARISONS,
+    *model_speed.COMPARISONS,
+    *attention_memory.COMPARISONS,
+    *loading.COMPARISONS,
+)

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from benchmarks import bpe_memory, bpe_training, results
+from benchmarks import attention_memory, bpe_memory, bpe_training, loading, model_speed, results
 from benchmarks.compare import Comparison, Measurement, alternate
 from benchmarks.rows import COMPARISONS
+from happyllm_support.model.gpt2 import GPT2Config
+from happyllm_support.model.llama2 import Llama2Config
 
 ROW_KEYS = {"row", "workload", "peer", "ours", "theirs", "unit", "ratio", "floor", "equal"}
 HERE = {"cpu": "A", "cores": 2, "memory": "8 GiB", "system": "Linux", "python": "3.11", "versions": {"numpy": "2"}}
@@ -147,3 +150,47 @@ def test_generated_words_are_new(tmp_path: Path) -> None:
 
 def test_straight_line_finds_start_and_slope() -> None:
     assert bpe_training.straight_line([10, 20, 40], [1.5, 2.5, 4.5], 1000) == pytest.approx(100.5)
+
+
+SIZES = {"vocab_size": 50, "max_seq_len": 16, "n_layer": 2, "n_head": 4, "d_model": 32}
+
+
+@pytest.mark.parametrize(
+    "config", [GPT2Config(**SIZES), Llama2Config(**SIZES, n_kv_head=2, d_ff=40)], ids=["gpt2", "llama"]
+)
+def test_both_models_take_the_same_step(config: GPT2Config | Llama2Config) -> None:
+    ours, theirs = model_speed.models(config)
+    assert ours.training and theirs.training
+    ids = torch.randint(50, (2, 16), generator=torch.Generator().manual_seed(0))
+
+    def hers(ids: torch.Tensor) -> torch.Tensor:
+        return theirs(input_ids=ids, use_cache=False).logits
+
+    first = model_speed.step(ours, ours, ids)()
+    second = model_speed.step(theirs, hers, ids)()
+    assert model_speed.same(first, second)
+    assert all(parameter.grad is None for model in (ours, theirs) for parameter in model.parameters())
+    with torch.no_grad():
+        ours.blocks[0].mlp.down_proj.weight.mul_(1.01)
+    assert not model_speed.same(model_speed.step(ours, ours, ids)(), second)
+    assert not model_speed.same((torch.zeros(3),), (torch.zeros(3),)), "constants prove nothing"
+
+
+def test_attention_is_measured_and_compared(tmp_path: Path) -> None:
+    online, figures = attention_memory.one_pass("online", 300)
+    naive, _ = attention_memory.one_pass("naive", 300)
+    assert figures.keys() == {"peak", "seconds"}
+    assert attention_memory.same(online, naive)
+    assert not attention_memory.same(online | {"dq": 1.01 * online["dq"]}, naive)
+    before = attention_memory.peak_bytes()
+    kept = torch.ones(50_000_000)  # 200 MB
+    assert attention_memory.peak_bytes() >= before and attention_memory.peak_bytes() > kept.nbytes
+    del kept
+    assert attention_memory.peak_bytes() >= before, "a peak does not sink"
+
+
+def test_both_load_the_same_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "REPEATS", 1)
+    config = loading.GPT2Config(n_embd=32, n_layer=2, n_head=4, vocab_size=60, n_positions=16)
+    assert loading.loading(Path(), config=config).equal
+    assert not loading.same(torch.tensor([0.0, 1.0]), torch.tensor([0.0, 1.1]))
