@@ -8,7 +8,6 @@ everything in between. The outputs and gradients of both processes are compared.
 from __future__ import annotations
 
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -23,7 +22,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from benchmarks.compare import Comparison, Measurement
+from benchmarks.compare import Comparison, Measurement, peak_bytes
 from benchmarks.results import ROOT
 from happyllm_support.model.attention import KERNELS
 from happyllm_support.model.masks import AttentionMask
@@ -49,15 +48,6 @@ def one_pass(kernel: str, length: int = LENGTH) -> tuple[dict[str, Tensor], dict
     seconds = time.perf_counter() - start
     results: dict[str, Any] = {"out": out.detach(), "dq": q.grad, "dk": k.grad, "dv": v.grad}
     return results, {"peak": (peak_bytes() - before) / 1e6, "seconds": seconds}
-
-
-def peak_bytes() -> int:
-    """The largest resident memory of this process so far."""
-    status = Path("/proc/self/status")
-    if status.exists():  # Linux hands the parent's ru_maxrss on to a child, VmHWM is the process's own
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def memory(data: Path) -> Measurement:

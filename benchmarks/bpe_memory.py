@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.compare import Comparison, Measurement
+from benchmarks.compare import Comparison, Measurement, peak_bytes
 from benchmarks.results import ROOT
 from happyllm_support.text.bpe import BPEConfig, train_bpe
 
@@ -46,10 +46,9 @@ def peak_of(n_bytes: int) -> dict[str, float]:
     report = train_bpe(new_words(n_bytes), config, workers=WORKERS, max_unique=MAX_UNIQUE).report
     assert report is not None
     unit = 1024 if sys.platform != "darwin" else 1  # ru_maxrss is in KiB on Linux, in bytes on macOS
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     largest_child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
     return {
-        "peak": (own + WORKERS * largest_child) / 1e6,
+        "peak": (peak_bytes() + WORKERS * largest_child) / 1e6,
         "unique": report.n_unique,
         "dropped": report.dropped_unique,
         "pretokens": report.n_pretokens,

@@ -17,7 +17,9 @@ imported; within it, ours and theirs alternate.
 from __future__ import annotations
 
 import gc
+import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -84,6 +86,15 @@ class Pair:
     ours: float
     theirs: float
     equal: bool
+
+
+def peak_bytes() -> int:
+    """The largest resident memory of this process so far."""
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux hands the parent's ru_maxrss on to a child, VmHWM is the process's own
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def timed(work: Callable[[], Any]) -> float:

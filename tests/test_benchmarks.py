@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from benchmarks import attention_memory, bpe_memory, bpe_training, loading, model_speed, results
-from benchmarks.compare import Comparison, Measurement, alternate
+from benchmarks.compare import Comparison, Measurement, alternate, peak_bytes
 from benchmarks.rows import COMPARISONS
 from happyllm_support.model.gpt2 import GPT2Config
 from happyllm_support.model.llama2 import Llama2Config
@@ -182,11 +182,17 @@ def test_attention_is_measured_and_compared(tmp_path: Path) -> None:
     assert figures.keys() == {"peak", "seconds"}
     assert attention_memory.same(online, naive)
     assert not attention_memory.same(online | {"dq": 1.01 * online["dq"]}, naive)
-    before = attention_memory.peak_bytes()
-    kept = torch.ones(50_000_000)  # 200 MB
-    assert attention_memory.peak_bytes() >= before and attention_memory.peak_bytes() > kept.nbytes
+
+
+def test_a_peak_is_the_process_own_and_does_not_sink() -> None:
+    kept = bytearray(b"x") * 200_000_000
+    peak = peak_bytes()
+    assert peak > len(kept)
     del kept
-    assert attention_memory.peak_bytes() >= before, "a peak does not sink"
+    assert peak_bytes() >= peak
+    command = [sys.executable, "-c", "from benchmarks.compare import peak_bytes; print(peak_bytes())"]
+    child = subprocess.run(command, cwd=results.ROOT, check=True, capture_output=True, text=True)
+    assert 5_000_000 < int(child.stdout) < 100_000_000, "a child does not start with the peak of its parent"
 
 
 def test_both_load_the_same_model(monkeypatch: pytest.MonkeyPatch) -> None:
