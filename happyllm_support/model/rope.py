@@ -95,9 +95,8 @@ def apply_rope(
         The dtype of x, computed in fp32 (in fp64 for an x in fp64).
     """
     half = x.shape[-1] // 2
-    a, b = x[..., :half], x[..., half:]
-    cos, sin = cos[..., :half], sin[..., :half]
-    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1).to(x.dtype)
+    sin = torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)
+    return torch.addcmul(x * cos, x.roll(half, dims=-1), sin).to(x.dtype)  # (a, b) cos + (b, a) (-sin, sin)
 
 
 def apply_rope_interleaved(
