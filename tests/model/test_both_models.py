@@ -223,6 +223,7 @@ def test_dropout_acts_in_training_only_and_in_its_three_places(name):
     assert torch.equal(model(ids), without(ids))
     model.train()
     assert not torch.allclose(model(ids), model(ids))
+    assert {p for b in model.blocks for p in (b.dropout.p, b.attn.dropout, model.dropout.p)} == {0.3}
     without.train()
     assert torch.equal(without(ids), model.eval()(ids)), "dropout 0 drops nothing"
 
