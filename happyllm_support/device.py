@@ -52,7 +52,7 @@ CODES = (  # each is also the name of its section in the troubleshooting page
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cache:
+class DownloadFolder:
     """The folder for downloads (`HAPPYLLM_HOME`)."""
 
     path: str
@@ -78,7 +78,7 @@ class MachineReport:
     """The root of the checkout; None when the package is installed without one."""
     disk_free: int | None
     """Free bytes where the cache lies."""
-    cache: Cache
+    cache: DownloadFolder
     encoding: str
     """The encoding of standard output."""
 
@@ -272,7 +272,7 @@ def _is_utf8(encoding: str) -> bool:
         return False
 
 
-def _inspect_cache() -> Cache:
+def _inspect_cache() -> DownloadFolder:
     path = home()
     size = 0
     for folder, _, names in os.walk(path):
@@ -283,7 +283,7 @@ def _inspect_cache() -> Cache:
                 continue  # removed while we look
     existing = _existing_parent(path)
     writable = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
-    return Cache(path=str(path), size_bytes=size, writable=writable)
+    return DownloadFolder(path=str(path), size_bytes=size, writable=writable)
 
 
 def _disk_free(path: Path) -> int | None:

@@ -8,7 +8,7 @@ import pytest
 
 from happyllm_support import device, hardware, versions
 from happyllm_support.commands import doctor
-from happyllm_support.device import GIB, Cache, MachineReport, diagnose, notes
+from happyllm_support.device import GIB, DownloadFolder, MachineReport, diagnose, notes
 from happyllm_support.hardware import Cpu, Gpu, Memory, TorchBuild
 from happyllm_support.versions import PackageVersion, Requirement, parse_requirement
 
@@ -27,7 +27,7 @@ HEALTHY = MachineReport(
     packages=(TORCH,),
     checkout="/course",
     disk_free=50 * GIB,
-    cache=Cache(path="/cache", size_bytes=0, writable=True),
+    cache=DownloadFolder(path="/cache", size_bytes=0, writable=True),
     encoding="UTF-8",
 )
 
@@ -61,7 +61,12 @@ def test_healthy_machine_has_no_problem_and_no_note():
         ({"packages": (TORCH, package(verdict="refused"))}, "package-version", "tiktoken 1.0", "make setup"),
         ({"memory": Memory(total=16 * GIB, available=GIB)}, "little-memory", "1.0 GiB", "close"),
         ({"disk_free": GIB // 2}, "little-disk", "0.5 GiB free at /cache", "HAPPYLLM_HOME"),
-        ({"cache": Cache(path="/c", size_bytes=0, writable=False)}, "cache-not-writable", "/c", "HAPPYLLM_HOME"),
+        (
+            {"cache": DownloadFolder(path="/c", size_bytes=0, writable=False)},
+            "cache-not-writable",
+            "/c",
+            "HAPPYLLM_HOME",
+        ),
         ({"encoding": "iso8859-1"}, "not-utf8-terminal", "iso8859-1", "PYTHONUTF8"),
         ({"encoding": "unknown"}, "not-utf8-terminal", "unknown", "PYTHONUTF8"),
     ],
@@ -141,7 +146,7 @@ def test_cache_folder_is_measured_and_tested_without_writing(tmp_path, monkeypat
     home = tmp_path / "deep" / "home"
     monkeypatch.setenv("HAPPYLLM_HOME", str(home))
     cache = device.inspect_machine().cache
-    assert cache == Cache(path=str(home), size_bytes=0, writable=True) and not home.exists()
+    assert cache == DownloadFolder(path=str(home), size_bytes=0, writable=True) and not home.exists()
     home.mkdir(parents=True)
     (home / "a").write_bytes(b"12345")
     assert device.inspect_machine().cache.size_bytes == 5
