@@ -16,7 +16,7 @@ PY := .venv/bin/python
 SETUP := @$(PYTHON) tools/setup.py --torch $(TORCH)
 endif
 
-NBVAL := --nbval --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 300
+NBVAL := --nbval --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 600
 
 .DEFAULT_GOAL := help
 .PHONY: help setup book execute sync experiments models test lint bench lab clean
