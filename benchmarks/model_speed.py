@@ -111,7 +111,7 @@ COMPARISONS = (
     ),
     Comparison(
         "gpt2-tiny-step",
-        partial(speed, config=gpt2.TINY, name="GPT-2 of chapter 04", batch=16, length=128, repeats=41),
+        partial(speed, config=gpt2.TINY, name="GPT-2, tiny preset", batch=16, length=128, repeats=41),
         threads=2,
     ),
     Comparison(
@@ -121,7 +121,7 @@ COMPARISONS = (
     ),
     Comparison(
         "llama-tiny-step",
-        partial(speed, config=llama2.TINY, name="LLaMA of chapter 05, 4 heads on 2", batch=16, length=128, repeats=41),
+        partial(speed, config=llama2.TINY, name="LLaMA, tiny preset, 4 heads on 2", batch=16, length=128, repeats=41),
         threads=2,
     ),
 )

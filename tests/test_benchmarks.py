@@ -182,6 +182,8 @@ def test_attention_is_measured_and_compared(tmp_path: Path) -> None:
     assert figures.keys() == {"peak", "seconds"}
     assert attention_memory.same(online, naive)
     assert not attention_memory.same(online | {"dq": 1.01 * online["dq"]}, naive)
+    zero = {"dq": torch.zeros_like(naive["dq"])}
+    assert not attention_memory.same(online | zero, naive | zero), "constants prove nothing"
 
 
 def test_a_peak_is_the_process_own_and_does_not_sink() -> None:
@@ -200,3 +202,4 @@ def test_both_load_the_same_model(monkeypatch: pytest.MonkeyPatch) -> None:
     config = loading.GPT2Config(n_embd=32, n_layer=2, n_head=4, vocab_size=60, n_positions=16)
     assert loading.loading(Path(), config=config).equal
     assert not loading.same(torch.tensor([0.0, 1.0]), torch.tensor([0.0, 1.1]))
+    assert not loading.same(torch.zeros(3), torch.zeros(3)), "constants prove nothing"

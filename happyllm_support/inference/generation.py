@@ -10,7 +10,8 @@ Prompts of unequal length are padded on the left, so that all rows continue in t
                   1    1    1    1  |  1
 
 Padding (segment 0) is seen by nothing and the positions are those of the prompt alone, so each row gets what it would
-get alone.
+get alone. The exception is RoPE scaling of the kind "dynamic": a batch has one set of frequencies, and the longest row
+sets it for all.
 """
 
 from __future__ import annotations
@@ -39,8 +40,9 @@ def generate(
 ) -> list[list[int]]:
     """Continue each prompt, without dropout; the model is left in the mode, training or evaluation, that it was in.
 
-    With temperature 0 each row is what the prompt alone would give. Otherwise the rows share one stream of random
-    numbers, and a row depends on its place in the batch.
+    With temperature 0 each row is what the prompt alone would give, except under "dynamic" RoPE scaling, where the
+    longest row sets the frequencies of all as soon as it is longer than the trained length. Otherwise the rows share
+    one stream of random numbers, and a row depends on its place in the batch.
 
     Args:
         model: GPT-2, LLaMA2, or whatever has their signature and a `config.max_seq_len`.

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from happyllm_support.model.context import Context
 from happyllm_support.model.masks import AttentionMask
-from happyllm_support.model.online_attention import online_attention
+from happyllm_support.model.online_attention import check_key_heads, online_attention
 from happyllm_support.model.positions import apply_rope
 
 
@@ -95,7 +95,11 @@ def sdpa_attention(
 
     The kernel's own `is_causal` is used where it is right: it counts from the first query and the first key, so with
     more keys than queries it would let a new token see only the oldest keys.
+
+    Raises:
+        ValueError: K does not divide H.
     """
+    check_key_heads(k.shape[1], q.shape[1])
     plain = mask is not None and mask.plain
     attn_mask = None if mask is None or plain else mask.dense
     bias = None if mask is None else mask.bias()
@@ -215,7 +219,12 @@ def check_kernel(kernel: str, dropout: float) -> None:
     """Raise ValueError for an unknown kernel, or one that cannot drop weights when it would have to."""
     if kernel not in KERNELS:
         raise ValueError(f"attention kernel {kernel!r} is unknown; allowed are {', '.join(KERNELS)}")
-    if not 0.0 <= dropout < 1.0:
-        raise ValueError(f"dropout is {dropout}; expected a probability from 0 to below 1")
+    if not is_number(dropout) or not 0.0 <= dropout < 1.0:
+        raise ValueError(f"dropout is {dropout!r}; expected a probability from 0 to below 1")
     if kernel == "online" and dropout > 0:
         raise ValueError(f"the online kernel drops no weights; set dropout ({dropout}) to 0, or take naive or sdpa")
+
+
+def is_number(value: object) -> bool:
+    """Whether a configuration's value can be compared with a number, whatever its annotation says."""
+    return isinstance(value, int | float)

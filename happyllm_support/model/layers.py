@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from happyllm_support.model.attention import Attention
+from happyllm_support.model.attention import Attention, is_number
 from happyllm_support.model.context import Context
 
 
@@ -179,7 +179,7 @@ def check_positive(config: object, *names: str) -> None:
     """Raise ValueError for an attribute that is not a positive, finite number."""
     for name in names:
         value = getattr(config, name)
-        if not 0 < value < math.inf:
+        if not is_number(value) or not 0 < value < math.inf:
             raise ValueError(f"{name} is {value!r}; expected a positive number")
 
 

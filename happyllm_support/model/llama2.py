@@ -70,7 +70,7 @@ class Llama2Config:
     def __post_init__(self) -> None:
         check_sizes(self, "vocab_size", "max_seq_len", "n_layer", "n_head", "n_kv_head", "d_model", "d_ff")
         check_heads(self.d_model, self.n_head, self.n_kv_head)
-        check_positive(self, "norm_eps", "init_std")
+        check_positive(self, "norm_eps", "init_std", "rope_theta")
         check_kernel(self.kernel, self.dropout)
         if self.d_model // self.n_head % 2:
             size = f"d_model {self.d_model} / n_head {self.n_head} = {self.d_model // self.n_head}"

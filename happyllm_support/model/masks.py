@@ -66,6 +66,9 @@ class AttentionMask:
         k_segments: (B, S), or None.
         slopes: (H,) slopes of ALiBi, which pushes a score down by slope x distance; None without.
         plain: nothing but "no look ahead": S = T, positions in order, one document, no slopes.
+
+    Raises:
+        ValueError: slopes in a mask that is called plain.
     """
 
     q_positions: Int64[Tensor, "#B T"]
@@ -74,6 +77,10 @@ class AttentionMask:
     k_segments: Int64[Tensor, "#B S"] | None = None
     slopes: Float[Tensor, " H"] | None = None
     plain: bool = False
+
+    def __post_init__(self) -> None:
+        if self.plain and self.slopes is not None:
+            raise ValueError("a plain mask has no slopes, the kernels would ignore them; leave plain or slopes out")
 
     @classmethod
     def causal(cls, length: int, device: torch.device | str | None = None) -> AttentionMask:

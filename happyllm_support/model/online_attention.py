@@ -88,10 +88,15 @@ def online_attention(
         raise ValueError(f"dropout is {dropout}; the online kernel has none (use the naive or sdpa kernel, or 0)")
     if block < 1:
         raise ValueError(f"block is {block}; expected at least 1")
-    if q.shape[1] % k.shape[1]:
-        raise ValueError(f"{k.shape[1]} key heads do not divide {q.shape[1]} query heads")
+    check_key_heads(k.shape[1], q.shape[1])
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     return cast(Tensor, _OnlineAttention.apply(q, k, v, mask, scale, block))
+
+
+def check_key_heads(n_kv_head: int, n_head: int) -> None:
+    """Raise ValueError unless key heads can be shared by groups of query heads of equal size."""
+    if n_head % n_kv_head:
+        raise ValueError(f"{n_kv_head} key heads cannot be shared by {n_head} query heads; K has to divide H")
 
 
 class _OnlineAttention(torch.autograd.Function):

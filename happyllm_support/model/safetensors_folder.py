@@ -128,8 +128,10 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     """Read the header of one safetensors file and check that the file is whole.
 
     Raises:
-        ValueError: it is cut off, or no safetensors file.
+        ValueError: it is cut off, no safetensors file, or a folder.
     """
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; a safetensors file of that name was expected")
     size = path.stat().st_size
     with open(path, "rb") as file:
         start = file.read(8)

@@ -185,6 +185,8 @@ def _check_tensors(stored: StoredTensors, layout: Layout) -> set[str]:
 
 
 def _check_dtypes(stored: StoredTensors, names: set[str], dtype: torch.dtype | None) -> None:
+    if dtype is not None and dtype not in DTYPES.values():
+        raise ValueError(f"dtype is {dtype}; weights can be {', '.join(str(allowed) for allowed in DTYPES.values())}")
     by_dtype = {stored.infos[name].dtype: name for name in sorted(names, reverse=True)}
     for found, name in by_dtype.items():
         if found not in DTYPES:

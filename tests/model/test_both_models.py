@@ -65,7 +65,7 @@ def test_packed_documents_equal_each_document_alone(name, kernel):
 def test_positions_restart_in_each_segment_unless_they_are_given(name):
     model = build(name)
     ids, segments = some_ids(2, 6), torch.tensor([[1, 1, 1, 2, 2, 2], [0, 0, 1, 1, 1, 1]])
-    restarting = torch.tensor([[0, 1, 2, 0, 1, 2], [0, 1, 0, 1, 2, 3]])
+    restarting = torch.tensor([[0, 1, 2, 0, 1, 2], [0, 0, 0, 1, 2, 3]])
     assert torch.equal(model(ids, segments=segments), model(ids, segments=segments, positions=restarting))
     running = torch.arange(6).expand(2, 6)
     assert torch.equal(model(ids), model(ids, positions=running))

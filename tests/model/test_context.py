@@ -41,9 +41,9 @@ def test_alike_rows_share_one_plain_row():
 @pytest.mark.parametrize(
     ("segments", "positions"),
     [
-        ([0, 0, 7, 7, 7, 8], [0, 1, 0, 1, 2, 0]),
+        ([0, 0, 7, 7, 7, 8], [0, 0, 0, 1, 2, 0]),
         ([1, 1, 1, 1, 1, 1], [0, 1, 2, 3, 4, 5]),
-        ([2, 1, 1, 2, 0, 0], [0, 0, 1, 0, 0, 1]),
+        ([2, 1, 1, 2, 0, 0], [0, 0, 1, 0, 0, 0]),
         ([5], [0]),
     ],
 )
@@ -135,11 +135,30 @@ def test_rotation_and_slopes_are_passed_on():
         (IDS, {"max_seq_len": 2}, "a sequence of 3 tokens is longer than the model's max_seq_len 2"),
         (
             IDS,
-            {"cache": filled([[0] * 6] * 2, [[1] * 6] * 2)},
+            {"cache": filled([[*range(6)]] * 2, [[1] * 6] * 2)},
             "a sequence of 9 tokens is longer than the model's max_seq_len 8",
         ),
         (IDS, {"cache": filled([[0]] * 3, [[1]] * 3)}, "a cache of 3 rows cannot continue with ids of 2 rows"),
         (IDS, {"positions": IDS + 2}, "positions reach from 3 to 8; allowed are 0 to 7, because .* max_seq_len is 8"),
+        (IDS, {"positions": IDS.float()}, r"positions are torch\.float32; expected whole numbers, torch\.int64 or .*"),
+        (IDS, {"segments": IDS > 0}, r"segments are torch\.bool; expected whole numbers, torch\.int64 or torch\.int32"),
+        (IDS, {"segments": IDS - 2}, "segments reach down to -1; allowed are 0, for padding, and above"),
+        (
+            IDS,
+            {"segments": torch.ones_like(IDS), "max_seq_len": 2},
+            "a sequence of 3 tokens is longer than the model's max_seq_len 2",
+        ),
+        (
+            IDS,
+            {"segments": torch.ones_like(IDS), "cache": filled([[*range(6)]] * 2, [[1] * 6] * 2)},
+            "a sequence of 9 tokens is longer than the model's max_seq_len 8",
+        ),
+        (IDS, {"cache": filled([[0, 0]] * 2, [[1, 1], [1, 2]])}, "the cache holds several documents per row; give .*"),
+        (
+            IDS,
+            {"cache": filled([[0, 0]] * 2, [[1, 1], [1, 2]]), "positions": IDS},
+            "the cache holds several documents per row; give segments, which say whom new tokens continue",
+        ),
         (IDS, {"positions": IDS - 2}, "positions reach from -1 to 4; allowed are 0 to 7, because .* max_seq_len is 8"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -147,6 +166,29 @@ def test_rotation_and_slopes_are_passed_on():
 def test_what_is_refused(ids, changes, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         context_of(ids, **changes)
+
+
+def test_a_row_may_be_longer_than_a_document_may():
+    ids = torch.ones(1, 12, dtype=torch.long)
+    for segments, positions in (
+        ([0] * 9 + [1] * 3, [0] * 9 + [0, 1, 2]),
+        ([1] * 8 + [2] * 4, [*range(8), *range(4)]),
+    ):
+        assert context_of(ids, segments=torch.tensor([segments])).positions.tolist() == [positions]
+    padded = filled([[0] * 4 + [0, 1]], [[0] * 4 + [1, 1]])
+    assert context_of(ids[:, :6], cache=padded).positions.tolist() == [[2, 3, 4, 5, 6, 7]]
+    with pytest.raises(ValueError, match="a sequence of 9 tokens"):
+        context_of(ids[:, :7], cache=padded)
+    beside = torch.tensor([[0] * 6 + [1]])  # padding counts on from nothing
+    assert context_of(ids[:, :7], cache=padded, segments=beside).positions.tolist() == [[0] * 6 + [2]]
+    assert context_of(ids, positions=torch.tensor([[*range(8), *range(4)]])).positions.max() == 7
+
+
+def test_numbers_are_not_read_while_they_have_none():
+    meta = torch.zeros(1, 6, dtype=torch.long, device="meta")
+    assert context_of(meta, segments=meta).positions.is_meta
+    with pytest.raises(ValueError, match="a sequence of 6 tokens"):
+        context_of(meta, max_seq_len=5)
 
 
 def test_limits_are_allowed():

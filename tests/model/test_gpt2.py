@@ -90,6 +90,8 @@ def test_the_activation_is_the_configured_one(activation):
         ({"activation": "swish"}, "activation 'swish' is unknown; allowed are gelu, gelu_tanh, .*"),
         ({"norm_eps": -1e-5}, "norm_eps is -1e-05; expected a positive number"),
         ({"norm_eps": float("nan")}, "norm_eps is nan; expected a positive number"),
+        ({"norm_eps": "a"}, "norm_eps is 'a'; expected a positive number"),
+        ({"dropout": None}, "dropout is None; expected a probability from 0 to below 1"),
         ({"init_std": 0}, "init_std is 0; expected a positive number"),
     ],
     ids=str,

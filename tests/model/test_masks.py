@@ -89,3 +89,10 @@ def test_alibi_lowers_by_slope_times_distance():
     assert bias[0, 0, 0, :3].tolist() == [-1.0, -0.5, 0.0]
     assert bias[0, 1, 1].tolist() == [-0.75, -0.5, -0.25, 0.0]
     assert torch.equal(mask.bias(slice(1, 2), slice(1, 3)), bias[:, :, 1:2, 1:3])
+
+
+def test_slopes_in_a_plain_mask_are_refused():
+    positions, slopes = torch.arange(4)[None], torch.tensor([0.5, 0.25])
+    with pytest.raises(ValueError, match=r"^a plain mask has no slopes, the kernels would ignore them; .*$"):
+        AttentionMask(positions, positions, slopes=slopes, plain=True)
+    assert AttentionMask(positions, positions, slopes=slopes).bias() is not None

@@ -75,6 +75,7 @@ def with_header(header):
         (damaged(with_header(b'{"a": {"dtype": "F32", "shape": 3, "data_offsets": [0, 0]}}')), "cannot be read"),
         (damaged(with_header(b'{"a": {"dtype": "X9", "shape": [], "data_offsets": [0, 0]}}')), "not an intact"),
         (damaged(lambda _: b"version https://git-lfs.github.com/spec/v1\n"), "a pointer of Git LFS"),
+        (lambda folder: (folder / "model.safetensors").mkdir(), r"model\.safetensors is a folder; a safetensors file"),
         (lambda folder: None, r"no model\.safetensors in "),
         (lambda folder: (folder / "w.safetensors").touch(), r"no model\.safetensors in .*; there is w\.safetensors"),
         (lambda folder: (folder / "pytorch_model.bin").touch(), r"pickled only \(pytorch_model\.bin\).*save_file"),

@@ -124,6 +124,9 @@ def test_wrong_arguments_are_not_blamed_on_the_file(folder):
         load_pretrained(folder, kernel="flash")
     with pytest.raises(ValueError, match=r"^dropout is 2"):
         load_pretrained(folder, dropout=2)
+    for dtype in (torch.int64, "bfloat16"):
+        with pytest.raises(ValueError, match=rf"^dtype is {dtype}; weights can be torch\.float64, .*torch\.bfloat16$"):
+            load_pretrained(folder, dtype=dtype)
 
 
 @pytest.mark.parametrize("make", [lambda: GPT2(TINY), lambda: Llama2(TINY_LLAMA)])
