@@ -1,3 +1,4 @@
+import dataclasses
 import errno
 import hashlib
 import json
@@ -115,6 +116,36 @@ def server(monkeypatch):
         threading.Thread(target=served.serve_forever, daemon=True).start()
         yield served
         served.shutdown()
+
+
+GPT2_PARTS = {name: f"the content of {name}\n".encode() for name in registry.REGISTRY["gpt2"].parts}
+
+
+@pytest.fixture
+def small_gpt2(monkeypatch, tmp_path):
+    """The entry `gpt2` with the paths that it has, and small contents that come from this machine."""
+    real = registry.REGISTRY["gpt2"]
+    parts = {}
+    for name, content in GPT2_PARTS.items():
+        (tmp_path / name).write_bytes(content)
+        digest = "sha256:" + hashlib.sha256(content).hexdigest()
+        urls = ((tmp_path / name).as_uri(),)
+        parts[name] = dataclasses.replace(real.parts[name], size=len(content), digest=digest, urls=urls)
+    monkeypatch.setitem(registry.REGISTRY, "gpt2", dataclasses.replace(real, parts=parts))
+    return tmp_path
+
+
+def test_fetching_gpt2_brings_weights_and_vocabulary(run, small_gpt2, cache):
+    assert GPT2_PARTS.keys() == {"config.json", "model.safetensors", "encoder.json", "vocab.bpe"}
+    assert run("data", "fetch", "gpt2") == (0, f"{cache / 'gpt2'}\n", "")
+    assert {path.name: path.read_bytes() for path in (cache / "gpt2").iterdir()} == GPT2_PARTS
+
+
+def test_another_file_in_place_of_gpt2s_weights_is_refused(refused, small_gpt2, cache):
+    (small_gpt2 / "model.safetensors").write_bytes(GPT2_PARTS["model.safetensors"].swapcase())
+    line = refused("data", "fetch", "gpt2")
+    assert "cannot fetch model.safetensors" in line and "it was refused and deleted" in line
+    assert not list((cache / "gpt2").glob("model.safetensors*"))
 
 
 def test_fetch_then_use(run, server, cache):
