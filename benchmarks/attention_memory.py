@@ -29,7 +29,7 @@ from happyllm_support.model.masks import AttentionMask
 
 HEADS, LENGTH, HEAD_DIM = 8, 4096, 64
 WARM_LENGTH = 64
-REPEATS = 3
+REPEATS = 5
 TOLERANCE = 1e-4  # of the standard deviation
 
 
