@@ -28,8 +28,8 @@ from happyllm_support.text.tokenizer import Tokenizer
 from happyllm_support.training.loop import TrainConfig, evaluate, train
 
 VOCAB_SIZE, MAX_SEQ_LEN = 1024, 104  # no story that is read here is longer
-D_MODEL, N_LAYER, N_HEAD, INIT_STD = 64, 2, 4, 0.08
-STEPS, BATCH_SIZE = 1_200, 8
+D_MODEL, N_LAYER, N_HEAD, INIT_STD = 96, 3, 4, 0.1  # the std is about 1 / sqrt(d_model)
+STEPS, BATCH_SIZE = 800, 16
 TOKENIZER_SEED, TRAIN_SEED, TEST_SEED, TEST_STORIES = 1, 10, 99, 500
 
 GPT2: dict[str, Any] = {
@@ -158,7 +158,7 @@ def build(rung: str, d_ff: int, seed: int) -> Hybrid:
 def recipe(steps: int = STEPS) -> TrainConfig:
     """How all rungs are trained."""
     return TrainConfig(
-        steps=steps, lr=4e-3, warmup_steps=60, min_lr_ratio=0.0, betas=(0.9, 0.99), weight_decay=0.1, grad_clip=1.0
+        steps=steps, lr=3e-3, warmup_steps=60, min_lr_ratio=0.0, betas=(0.9, 0.99), weight_decay=0.0, grad_clip=1.0
     )
 
 
