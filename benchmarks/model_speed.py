@@ -119,7 +119,7 @@ COMPARISONS = (
     ),
     Comparison(
         "llama-215m-step",
-        partial(speed, config=llama2.LLAMA_215M, name="LLaMA 215M, 16 heads on 8", batch=2, length=256, repeats=7),
+        partial(speed, config=llama2.LLAMA_215M, name="LLaMA 215M, 16 heads on 8", batch=2, length=256, repeats=15),
         threads=2,
     ),
     Comparison(
