@@ -20,7 +20,8 @@ from happyllm_support.model.attention import Attention, check_heads, check_kerne
 from happyllm_support.model.context import build_context
 from happyllm_support.model.layers import Block, RMSNorm, SwiGLU, check_positive, check_sizes, initialise_normal
 from happyllm_support.model.masks import Cache
-from happyllm_support.model.positions import RopeScaling, RotaryPositions, rope_frequencies
+from happyllm_support.model.positions import RopeScaling, RotaryPositions
+from happyllm_support.model.rope_scaling import check_frequencies
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,7 @@ class Llama2Config:
         if self.d_model // self.n_head % 2:
             size = f"d_model {self.d_model} / n_head {self.n_head} = {self.d_model // self.n_head}"
             raise ValueError(f"heads of {size} dimensions cannot be rotated in pairs; the number has to be even")
-        rope_frequencies(self.d_model // self.n_head, self.rope_theta, self.rope_scaling)  # refuses what makes none
+        check_frequencies(self.d_model // self.n_head, self.rope_theta, self.rope_scaling)
 
 
 TINY = Llama2Config(vocab_size=512, max_seq_len=256, n_layer=3, n_head=4, n_kv_head=2, d_model=96, d_ff=256)

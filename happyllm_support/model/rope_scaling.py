@@ -115,7 +115,7 @@ def rope_frequencies(
     Raises:
         ValueError: for an odd or non-positive `head_dim`, one too small for `ntk` or `dynamic`, or theta <= 1.
     """
-    _check(head_dim, theta, scaling)
+    check_frequencies(head_dim, theta, scaling)
     device = seq_len.device if isinstance(seq_len, Tensor) else "cpu"
     if scaling is None:
         return inverse_frequencies(head_dim, theta, device), 1.0
@@ -135,7 +135,8 @@ def rope_frequencies(
     return inverse_frequencies(head_dim, theta * (1 + scaling.factor * excess) ** exponent, device), 1.0
 
 
-def _check(head_dim: int, theta: float, scaling: RopeScaling | None) -> None:
+def check_frequencies(head_dim: int, theta: float, scaling: RopeScaling | None) -> None:
+    """Raise ValueError for what `rope_frequencies` can make no frequencies of."""
     if head_dim < 1:
         raise ValueError(f"head_dim is {head_dim}; RoPE needs a positive one")
     if head_dim % 2:
