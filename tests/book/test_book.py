@@ -185,8 +185,9 @@ def test_claims_name_existing_chapters_once_each() -> None:
     """Every row of the table of claims: a claim, a chapter, a result whose numbers stand in that chapter."""
     table = (BOOK / "claims.md").read_text("utf-8")
     rows = re.findall(r"^\* - (.+?)\n  - (.+?)\n  - (.+?)(?=^\* - |^:::)", table, re.MULTILINE | re.DOTALL)
-    assert len(rows) > 4
-    for claim, chapter, result in rows[1:]:
+    claims = [row for row in rows if row[0] != "One reads"]  # each part has a table with a head of its own
+    assert len(claims) > 4 and len({claim for claim, _, _ in claims}) == len(claims)
+    for claim, chapter, result in claims:
         name = re.search(r"<\.\./(chapters/\w+)>", chapter)
         assert name and (ROOT / f"{name[1]}.md").is_file(), (claim, chapter)
         text = (ROOT / f"{name[1]}.md").read_text("utf-8").replace("_", "").replace(",", "")
