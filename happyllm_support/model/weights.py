@@ -76,6 +76,7 @@ def load_gpt2(
 ) -> GPT2:
     """Load a GPT-2 from Hugging Face's folder; arguments and errors as in `load_pretrained`."""
     check_kernel(kernel, dropout)
+    check_device(device)
     fields = _fields(folder, "gpt2")
     config = gpt2_config(fields, kernel=kernel, dropout=dropout)
     parameters = read_parameters(open_folder(folder), gpt2_layout(config), dtype=dtype, device=device)
@@ -95,6 +96,7 @@ def load_llama(
 ) -> Llama2:
     """Load a LLaMA from Hugging Face's folder; arguments and errors as in `load_pretrained`."""
     check_kernel(kernel, dropout)
+    check_device(device)
     config = llama2_config(_fields(folder, "llama"), kernel=kernel, dropout=dropout)
     parameters = read_parameters(open_folder(folder), llama2_layout(config), dtype=dtype, device=device)
     with torch.device("meta"):
@@ -122,6 +124,7 @@ def load_meta(
         dropout: see there.
     """
     check_kernel(kernel, dropout)
+    check_device(device)
     require_folder(Path(folder))
     fields = ConfigFields.read(Path(folder) / PARAMS_NAME)
     stored = open_folder(folder, "consolidated*.safetensors")
@@ -177,6 +180,16 @@ def save_pretrained(
         max_shard_bytes=max_shard_bytes,
         overwrite=overwrite,
     )
+
+
+def check_device(device: torch.device | str) -> None:
+    """Raise ValueError for a device that is none, or that this machine or this build of PyTorch has not."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):
+        raise ValueError(
+            f"device {str(device)!r} cannot be used here; cpu can, and cuda where there is a GPU"
+        ) from None
 
 
 def _fields(folder: Folder, model_type: str) -> ConfigFields:

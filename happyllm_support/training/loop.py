@@ -126,9 +126,11 @@ def train(
         One record per step.
 
     Raises:
-        ValueError: too few batches, or a step without any target.
+        ValueError: too few batches, a step without any target, or gradients that are switched off.
         FloatingPointError: a loss or gradient that is not finite; the weights are those before that step.
     """
+    if not torch.is_grad_enabled():
+        raise ValueError("gradients are switched off (torch.no_grad or set_grad_enabled); training needs them")
     optimizer = build_optimizer(model, config)
     stream = iter(batches)
     records: list[StepRecord] = []

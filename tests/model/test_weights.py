@@ -158,3 +158,9 @@ def test_loading_draws_no_random_numbers(folder):
     torch.manual_seed(5)
     load_pretrained(folder)
     assert torch.rand(1) == expected
+
+
+@pytest.mark.parametrize("device", ["foo", "cuda:99"])
+def test_a_device_that_is_not_there(folder, device):
+    with pytest.raises(ValueError, match=rf"^device '{device}' cannot be used here; cpu can, and cuda .*GPU$"):
+        load_pretrained(folder, device=device)

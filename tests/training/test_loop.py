@@ -286,3 +286,11 @@ def test_mistakes_are_named():
 def test_bad_configurations_are_named(change, message):
     with pytest.raises(ValueError, match=message):
         TrainConfig(**({"steps": 9, "lr": 1e-3} | change))
+
+
+def test_training_without_gradients_is_refused():
+    model = gpt2()
+    before = model.tok_emb.weight.clone()
+    with torch.no_grad(), pytest.raises(ValueError, match=r"^gradients are switched off \(.*\); training needs them$"):
+        train(model, [], TrainConfig(steps=1, lr=1e-3))
+    assert torch.equal(model.tok_emb.weight, before)
