@@ -11,7 +11,7 @@ GPT-2's queries, keys and values, which are one tensor there, and what has to be
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,9 +20,9 @@ from torch import Tensor
 
 from happyllm_support.model.attention import check_kernel
 from happyllm_support.model.config_fields import ConfigFields
-from happyllm_support.model.gpt2 import GPT2
+from happyllm_support.model.gpt2 import GPT2, GPT2Config
 from happyllm_support.model.gpt2_weights import fold_attention_scale, gpt2_config, gpt2_fields, gpt2_layout
-from happyllm_support.model.llama2 import Llama2
+from happyllm_support.model.llama2 import Llama2, Llama2Config
 from happyllm_support.model.llama2_weights import llama2_config, llama2_fields, llama2_layout
 from happyllm_support.model.meta_weights import PARAMS_NAME, meta_config, meta_layout
 from happyllm_support.model.safetensors_folder import open_folder, require_folder
@@ -81,9 +81,7 @@ def load_gpt2(
     config = gpt2_config(fields, kernel=kernel, dropout=dropout)
     parameters = read_parameters(open_folder(folder), gpt2_layout(config), dtype=dtype, device=device)
     fold_attention_scale(fields, parameters, config)
-    with torch.device("meta"):
-        model = GPT2(config)
-    return _assign(model, parameters, device)
+    return _build(GPT2, config, parameters, device)
 
 
 def load_llama(
@@ -99,9 +97,7 @@ def load_llama(
     check_device(device)
     config = llama2_config(_fields(folder, "llama"), kernel=kernel, dropout=dropout)
     parameters = read_parameters(open_folder(folder), llama2_layout(config), dtype=dtype, device=device)
-    with torch.device("meta"):
-        model = Llama2(config)
-    return _assign(model, parameters, device)
+    return _build(Llama2, config, parameters, device)
 
 
 def load_meta(
@@ -130,9 +126,7 @@ def load_meta(
     stored = open_folder(folder, "consolidated*.safetensors")
     config = meta_config(fields, stored, max_seq_len=max_seq_len, kernel=kernel, dropout=dropout)
     parameters = read_parameters(stored, meta_layout(config), dtype=dtype, device=device)
-    with torch.device("meta"):
-        model = Llama2(config)
-    return _assign(model, parameters, device)
+    return _build(Llama2, config, parameters, device)
 
 
 def save_pretrained(
@@ -200,7 +194,15 @@ def _fields(folder: Folder, model_type: str) -> ConfigFields:
     return fields
 
 
-def _assign(model: Model, parameters: dict[str, Tensor], device: torch.device | str) -> Model:
+def _build(
+    architecture: Callable[[Any], Model],
+    config: GPT2Config | Llama2Config,
+    parameters: dict[str, Tensor],
+    device: torch.device | str,
+) -> Model:
+    """Make the model on the meta device and put the parameters in their places."""
+    with torch.device("meta"):
+        model = architecture(config)
     if "lm_head.weight" not in parameters:
         parameters["lm_head.weight"] = parameters["tok_emb.weight"]
     model.load_state_dict(parameters, strict=True, assign=True)
