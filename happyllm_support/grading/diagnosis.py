@@ -1,0 +1,171 @@
+"""From "wrong" to "what is wrong": the known mistake that gives the same answers, or a pattern in the numbers.
+
+The requests of the failed check are put to every known wrong variant of the function. The one that answers all of them
+as the learner's code did names the mistake.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from happyllm_support.grading import wire
+from happyllm_support.grading.compare import same
+from happyllm_support.grading.labs import Lab, Mutant
+from happyllm_support.grading.remote import Session
+from happyllm_support.grading.workbench import Workbench
+
+MATCH = 1e-4  # answers count as the same up to this share of the largest number
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """What is known about a failure.
+
+    Attributes:
+        symptom: what was seen, one line.
+        cause: the known mistake or pattern that explains it, one line, or "".
+        mutant: the known mistake, when it is one.
+        call: the call that it is about, with shapes, or "".
+        section: the heading of the chapter that explains it.
+    """
+
+    symptom: str
+    cause: str = ""
+    mutant: Mutant | None = None
+    call: str = ""
+    section: str = ""
+
+    @property
+    def line(self) -> str:
+        """The best single line."""
+        return self.cause or self.symptom
+
+
+def matching_mutant(lab: Lab, target: str, transcript: list[tuple[bytes, bytes]], *, seed: int) -> Mutant | None:
+    """The first known wrong variant that gives the same answers to all requests, or None.
+
+    A variant counts only if it answers at least one request otherwise than the reference does: else the transcript
+    does not show the mistake.
+    """
+    right = _replies(lab, lab.reference[target], target, transcript, seed)
+    for mutant in lab.mutants_of(target):
+        bench = Workbench({**lab.reference, target: mutant.code}, seed=seed)
+        differs = False
+        for (request, reply), reference in zip(transcript, right, strict=True):
+            answer = bench.handle(request)
+            if not _same_reply(answer, reply):
+                break
+            differs |= not _same_reply(answer, reference)
+        else:
+            if differs:
+                return mutant
+    return None
+
+
+def _replies(lab: Lab, code: Any, target: str, transcript: list[tuple[bytes, bytes]], seed: int) -> list[bytes]:
+    bench = Workbench({**lab.reference, target: code}, seed=seed)
+    return [bench.handle(request) for request, _ in transcript]
+
+
+def _same_reply(left: bytes, right: bytes) -> bool:
+    a, b = wire.decode(left), wire.decode(right)
+    if "raised" in a or "raised" in b:
+        return "raised" in a and "raised" in b and a["raised"]["type"] == b["raised"]["type"]
+    return a["after"] == b["after"] and same(_comparable(a["value"]), _comparable(b["value"]), tolerance=MATCH)
+
+
+def _comparable(value: Any) -> Any:
+    """Objects that stay where they are count as equal; what they do is seen in the calls that follow."""
+    if isinstance(value, wire.Handle):
+        return None
+    if isinstance(value, list):
+        return [_comparable(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    return value
+
+
+def pattern(got: Any, want: Any) -> str:
+    """What a wrong tensor has to do with the expected one, completing "The result ...", or "" when nothing is seen."""
+    import torch
+
+    if not isinstance(got, torch.Tensor) or not isinstance(want, torch.Tensor) or not want.is_floating_point():
+        return ""
+    if got.shape != want.shape:
+        if got.numel() == want.numel():
+            for a in range(got.dim()):
+                for b in range(a + 1, got.dim()):
+                    if got.transpose(a, b).shape == want.shape and _near(got.transpose(a, b), want):
+                        return f"is right but for its axes {a} and {b}, which are exchanged"
+            if _near(got.reshape(want.shape), want):
+                return "holds the right numbers in another shape"
+        return ""
+    a, b = got.double(), want.double()
+    if bool(torch.isnan(a).any()) and not bool(torch.isnan(b).any()):
+        return "holds NaN: 0/0, inf - inf, or a row in which everything is masked"
+    if not bool(torch.isfinite(a).all()):
+        return "holds infinities: an exponential overflows, or a mask is added twice"
+    if not bool(a.any()):
+        return "is all zeros"
+    if a.numel() > 1 and bool((a == a.flatten()[0]).all()):
+        return "is the same number everywhere"
+    if _near(-a, b):
+        return "has the wrong sign"
+    ratio = float((a * b).sum() / (b * b).sum())
+    if abs(ratio - 1) > 1e-3 and _near(a, ratio * b):
+        return f"is {ratio:.4g} times what it should be, everywhere"
+    shift = float((a - b).mean())
+    if _near(a - shift, b) and abs(shift) > 1e-3 * float(b.abs().max()):
+        return f"is {abs(shift):.4g} too {'large' if shift > 0 else 'small'}, everywhere"
+    for dim in range(a.dim()):
+        if a.shape[dim] > 1:
+            if _near(a.flip(dim), b):
+                return f"is reversed along axis {dim}"
+            for step in (1, -1):
+                if _near(a.roll(step, dim), b):
+                    return f"is shifted by one along axis {dim}"
+    if a.dim() >= 2 and a.shape[-1] == a.shape[-2] and _near(a.transpose(-1, -2), b):
+        return "is transposed: its last two axes are exchanged"
+    return ""
+
+
+def _near(a: Any, b: Any) -> bool:
+    return same(a.double(), b.double(), tolerance=MATCH)
+
+
+def describe_call(target: str, request: dict[str, Any] | None) -> str:
+    """A call as one would write it, tensors as dtype and shape: `sdpa(float32 (2, 3, 5, 4), ..., mask=None)`."""
+    if request is None:
+        return ""
+    args = [_brief(arg) for arg in request["args"]]
+    args += [f"{name}={_brief(value)}" for name, value in request["kwargs"].items()]
+    method = f".{request['method']}" if request.get("method") else ""
+    line = f"{target}{method}({', '.join(args)})"
+    return line if len(line) <= 160 else f"{line[:155]} ..."
+
+
+def _brief(value: Any) -> str:
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        if value.numel() <= 6 and value.dim() <= 1:
+            return f"tensor({', '.join(f'{x:.4g}' for x in value.double().flatten().tolist())})"
+        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+    if isinstance(value, wire.Stream):
+        return f"iter({_brief(value.values)})"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:50]} ...{text[-4:]}"
+
+
+def diagnose(lab: Lab, target: str, session: Session, *, seed: int) -> Diagnosis:
+    """Name what is wrong after a check whose session has noted a failure."""
+    failure = session.failure
+    assert failure is not None
+    call = describe_call(target, failure.request)
+    mutant = matching_mutant(lab, target, session.transcript, seed=seed)
+    section = (mutant.section if mutant else None) or lab.checks[target].section
+    if mutant:
+        cause = f"This is what comes out when {mutant.says}."
+        return Diagnosis(symptom=failure.symptom, cause=cause, mutant=mutant, call=call, section=section)
+    seen = pattern(failure.got, failure.want)
+    cause = f"The result {seen}." if seen else ""
+    return Diagnosis(symptom=failure.symptom, cause=cause, call=call, section=section)

@@ -1,0 +1,140 @@
+"""What is proven of every lab: right code passes, wrong code fails and is told why."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from happyllm_support.grading import wire
+from happyllm_support.grading.judge import Status, judge, judge_locally, seed_of
+from happyllm_support.grading.labs import lab_ids, load_lab
+from happyllm_support.grading.workbench import Workbench
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+LABS = {name: load_lab(ROOT / "labs", name) for name in lab_ids(ROOT / "labs")}
+CHECKS = [(lab, check) for lab in LABS.values() for check in lab.checks.values()]
+MUTANTS = [(lab, mutant) for lab in LABS.values() for mutant in lab.mutants]
+
+
+def names(pair):
+    lab, item = pair
+    return item.id if hasattr(item, "id") else f"{lab.id}.{item.target}:{item.code.__name__}"
+
+
+@pytest.mark.parametrize("pair", CHECKS, ids=names)
+def test_the_package_passes(pair):
+    lab, check = pair
+    verdict = judge_locally(lab, check.name, lab.reference[check.name])
+    assert verdict.status is Status.PASS, verdict.diagnosis
+
+
+@pytest.mark.parametrize("pair", MUTANTS, ids=names)
+def test_each_wrong_variant_fails_and_is_named(pair):
+    lab, mutant = pair
+    verdict = judge_locally(lab, mutant.target, mutant.code)
+    assert verdict.status is Status.FAIL
+    assert verdict.diagnosis.mutant is mutant, f"taken for: {verdict.diagnosis.line} ({verdict.diagnosis.symptom})"
+
+
+@pytest.mark.parametrize("lab", LABS.values(), ids=lambda lab: lab.id)
+def test_there_are_enough_wrong_variants_each_said_otherwise(lab):
+    assert 4 <= len(lab.checks) <= 8
+    assert len(lab.mutants) >= 6 * len(lab.checks)
+    assert all(len(lab.mutants_of(name)) >= 3 for name in lab.checks)
+    for mutant in lab.mutants:
+        assert len({m.says for m in lab.mutants_of(mutant.target)}) == len(lab.mutants_of(mutant.target))
+        assert not mutant.says.endswith(".") and mutant.says[0] in mutant.says[0].lower() + "RSPYN", mutant.says
+
+
+class Tampered(Workbench):
+    """A workbench whose functions are right, and whose results are spoiled on the way."""
+
+    def __init__(self, namespace, *, seed, spoil):
+        super().__init__(namespace, seed=seed)
+        self.spoil = spoil
+
+    def call(self, function, args, kwargs):
+        return spoiled(super().call(function, args, kwargs), self.spoil)
+
+    def _do_call(self, target, args, kwargs, method=None):
+        reply = super()._do_call(target, args, kwargs, method)
+        if self.spoil == "in place":
+            reply["after"] = wire.digest([[changed(arg) for arg in args], kwargs])
+        return reply
+
+
+def spoiled(value, how):
+    """The same structure with every number in it replaced; text, objects and what has no number stay."""
+    if isinstance(value, torch.Tensor):
+        if value.dtype == torch.bool:
+            return {"zero": torch.zeros_like(value), "constant": torch.ones_like(value), "negated": ~value}.get(
+                how, value
+            )
+        return {
+            "zero": lambda: torch.zeros_like(value),
+            "constant": lambda: torch.ones_like(value),
+            "negated": lambda: -value,
+            "doubled": lambda: value + value,
+        }.get(how, lambda: value)()
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, (int, float)):
+        kind = type(value)
+        return {"zero": kind(0), "constant": kind(1), "negated": -value, "doubled": 2 * value}.get(how, value)
+    if type(value) in (list, tuple, set):
+        return type(value)(spoiled(item, how) for item in value)
+    if isinstance(value, dict):
+        return {key: spoiled(item, how) for key, item in value.items()}
+    return value
+
+
+def changed(arg):
+    """What an argument is after code has written into it."""
+    if isinstance(arg, torch.Tensor) and arg.is_floating_point():
+        return arg * 2 + 1
+    if isinstance(arg, list):
+        return [*arg, None]
+    return None
+
+
+@pytest.mark.parametrize("how", ["zero", "constant", "negated", "doubled", "in place"])
+@pytest.mark.parametrize("pair", [pair for pair in CHECKS if pair[1].numeric], ids=names)
+def test_spoiled_results_fail(pair, how):
+    lab, check = pair
+    bench = Tampered(lab.reference, seed=seed_of(check.id), spoil=how)
+    verdict = judge(lab, check.name, bench.handle)
+    assert verdict.status is Status.FAIL
+
+
+@pytest.mark.parametrize("pair", CHECKS, ids=names)
+def test_what_a_check_refers_to_exists(pair):
+    lab, check = pair
+    text = (ROOT / "chapters" / f"{lab.chapter}.md").read_text("utf-8")
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    sections = [check.section, *(m.section for m in lab.mutants_of(check.name) if m.section)]
+    assert set(sections) <= set(headings)
+    for place in check.solution:
+        module, name = place.split(":")
+        path = ROOT / Path(*module.split(".")).with_suffix(".py")
+        defined = [node.name for node in ast.walk(ast.parse(path.read_text("utf-8"))) if hasattr(node, "name")]
+        assert name.split(".")[-1] in defined, place
+    assert check.solution, "what make lab-solution shows"
+
+
+@pytest.mark.parametrize("lab", LABS.values(), ids=lambda lab: lab.id)
+def test_the_stubs_are_unwritten_documented_and_typed(lab):
+    tree = ast.parse(lab.file.read_text("utf-8"))
+    defined = {node.name: node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    assert set(lab.checks) <= set(defined)
+    readme = (lab.folder / "README.md").read_text("utf-8")
+    for name in lab.checks:
+        assert ast.get_docstring(defined[name]), name
+        assert f"`{name}" in readme, f"the README does not explain {name}"
+        functions = [node for node in ast.walk(defined[name]) if isinstance(node, ast.FunctionDef)]
+        assert any("NotYet" in ast.unparse(function) for function in functions)
+        for function in functions:
+            arguments = [*function.args.args, *function.args.kwonlyargs]
+            assert all(a.annotation for a in arguments if a.arg != "self"), function.name
+            assert function.returns or function.name == "__init__", function.name
