@@ -209,7 +209,10 @@ def load_lab(labs: Path, name: str) -> Lab:
         for check_name, check in list(lab.checks.items()):
             lab.checks[check_name] = _with_id(check, f"{lab.id}.{check_name}")
         reference = load_module(folder, "reference")
-        lab.reference = {name: getattr(reference, name) for name in lab.checks}
+        missing = [name for name in lab.checks if not hasattr(reference, name)]
+        if missing:
+            raise ValueError(f"{folder.name}/reference.py lacks {', '.join(missing)}")
+        lab.reference = {name: value for name, value in vars(reference).items() if not name.startswith("_")}
     return lab
 
 

@@ -186,6 +186,10 @@ class Remote:
         """How many values of each `Stream` passed so far in this check have been taken."""
         return self._session.ask({"do": "taken"})
 
+    def given(self, name: str) -> Remote:
+        """Another name of the same file: something that the lab gives, not something else that is graded."""
+        return Remote(self._session, name)
+
     def _named(self) -> dict[str, Any]:
         return {"target": self._target, "method": self._method}
 
