@@ -11,8 +11,20 @@ Calls that leave the process:
     wire                      values as messages that cannot do anything
     workbench                 where the learner's functions are called
     remote                    calls that look like calls, and the transcript of them
+
+From answers to a verdict:
+    diagnosis                 which known mistake gives the same answers
+    judge                     one check of one solution
+
+Isolation:
+    guards                    what a learner's code may not do
+    child, forkserver         the process of a check, and the one that makes it
+    processes                 start it, watch it, end it with all that it left
+    grader                    a whole lab
+    notebook                  one function from a notebook cell
 """
 
 from happyllm_support.grading.not_yet import NotYet
+from happyllm_support.grading.notebook import check
 
-__all__ = ["NotYet"]
+__all__ = ["NotYet", "check"]

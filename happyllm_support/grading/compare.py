@@ -104,7 +104,7 @@ def expect_equal(got: Any, want: Any, what: str = "the result") -> bool:
         return True
     if type(got) is not type(want):
         running.fail(f"{what} is {kind_of(got)}; expected is {kind_of(want)}", got=got, want=want)
-    elif isinstance(want, (list, tuple, str, bytes)) and max(len(want), len(cast("list[Any]", got))) > 8:
+    elif isinstance(want, (list, tuple, str, bytes)) and max(map(len, (cast("list[Any]", want), got))) > 8:
         running.fail(f"{what} {_first_difference(got, want)}", got=got, want=want)
     else:
         running.fail(f"{what} is {_show(got)}; expected is {_show(want)}", got=got, want=want)

@@ -148,7 +148,7 @@ def _brief(value: Any) -> str:
 
     if isinstance(value, torch.Tensor):
         if value.numel() <= 6 and value.dim() <= 1:
-            return f"tensor({', '.join(f'{x:.4g}' for x in value.double().flatten().tolist())})"
+            return f"tensor({', '.join(f'{float(x):.4g}' for x in value.flatten())})"
         return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
     if isinstance(value, wire.Stream):
         return f"iter({_brief(value.values)})"

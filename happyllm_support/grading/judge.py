@@ -83,7 +83,7 @@ def judge(lab: Lab, name: str, transport: Transport) -> Verdict:
         if raised.type_name == "NotYet":
             return _not_yet(lab, name, raised, verdict)
         if session.failure is None:
-            session.fail(_raised_line(raised))
+            session.fail(raised_line(raised))
     except Stopped as stop:
         return verdict(Status.FAIL, Diagnosis(symptom=str(stop), section=check.section))
     except CheckError:
@@ -118,7 +118,8 @@ def passes_with_reference(lab: Lab, name: str) -> bool:
     return session.failure is None
 
 
-def _raised_line(raised: LearnerRaised) -> str:
+def raised_line(raised: LearnerRaised) -> str:
+    """An exception of the learner's code in one line, with its place."""
     line = f"it raises {raised.type_name}: {raised.message}" if raised.message else f"it raises {raised.type_name}"
     if raised.frames:
         number, function, code = raised.frames[-1]

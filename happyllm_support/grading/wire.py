@@ -87,7 +87,9 @@ def _without_state(value: Any) -> Any:
         return items if isinstance(value, list) else tuple(items)
     if isinstance(value, dict):
         return {key: _without_state(item) for key, item in cast("dict[Any, Any]", value).items()}
-    if isinstance(value, (Stream, Handle, random.Random)) or type(value).__name__ == "Generator":
+    if isinstance(value, Handle):
+        return Handle(0, "")  # as `keep` does where the object itself is at hand
+    if isinstance(value, (Stream, random.Random)) or type(value).__name__ == "Generator":
         return None
     return value
 
@@ -138,7 +140,7 @@ def _encode(value: Any, buffers: list[bytes], keep: Callable[[Any], Handle] | No
         value = keep(value)
     if isinstance(value, Handle):
         return {"handle": [value.number, value.type_name, value.iterator]}
-    raise TypeError(f"a {type(value).__name__} cannot be sent; plain data, tensors and arrays can")
+    raise TypeError(f"a {type(cast('Any', value)).__name__} cannot be sent; plain data, tensors and arrays can")
 
 
 def _decode(tree: Any, buffers: memoryview, found: Callable[[Handle], Any] | None) -> Any:

@@ -82,7 +82,7 @@ class Workbench:
         seed = (self.seed * 1_000_003 + self._requests) % 2**32
         random.seed(seed)
         np.random.seed(seed)
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
 
     def _keep(self, value: Any) -> wire.Handle:
         self.objects.append(value)
@@ -161,7 +161,9 @@ def describe(error: BaseException, filename: str) -> dict[str, Any]:
     """What the grader needs to know of an exception: type, message, and the learner's frames (line, function, code)."""
     walked = [(f.f_code, line) for f, line in traceback.walk_tb(error.__traceback__)]
     own = [(code.co_qualname, line) for code, line in walked if code.co_filename == filename]
-    lines = [[line, name.replace(".<locals>", ""), linecache.getline(filename, line).strip()] for name, line in own]
+    lines: list[list[Any]] = [
+        [line, name.replace(".<locals>", ""), linecache.getline(filename, line).strip()] for name, line in own
+    ]
     if isinstance(error, SyntaxError) and error.filename == filename:
         lines.append([error.lineno, "", (error.text or "").strip()])
     return {

@@ -1,0 +1,341 @@
+"""The grader's side of the isolation: start the process of a check, watch it, end it with everything that it left.
+
+On Linux a fork server makes processes in milliseconds; elsewhere (or with `method="spawn"`) each is a new interpreter,
+which takes seconds for importing torch and is otherwise the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from typing import IO, Any, Literal
+
+import psutil
+
+from happyllm_support.grading import wire
+from happyllm_support.grading.child import MAX_MESSAGE, MAX_OUTPUT, Job
+from happyllm_support.grading.compare import CheckError
+from happyllm_support.grading.judge import Stopped
+
+Method = Literal["fork", "spawn"]
+TICK = 0.02  # seconds between two looks at a process that is working
+START = "import sys; from happyllm_support.grading.{} import main; main(sys.argv[1:])"
+STARTUP = 120.0  # longest time that importing torch may take
+
+
+class GraderError(CheckError):
+    """The grader itself does not work: a process of its own ended, or cannot be started."""
+
+
+class Launcher:
+    """Starts and ends the processes in which checks run. A context manager; leaving it ends everything.
+
+    Args:
+        method: "fork" (Linux) or "spawn"; by default what the system allows.
+    """
+
+    def __init__(self, method: Method | None = None) -> None:
+        if os.name != "posix":
+            raise GraderError("the grader needs Linux or macOS; on Windows use WSL")
+        self.method: Method = method or ("fork" if sys.platform == "linux" else "spawn")
+        self._control: socket.socket | None = None
+        self._server: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Launcher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the fork server and everything below it."""
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        if self._server is not None:
+            try:
+                self._server.wait(10)
+            except subprocess.TimeoutExpired:
+                _kill_tree(self._server.pid)
+                self._server.wait()
+            self._server = None
+
+    def worker(self, job: Job, *, seconds: float) -> Worker:
+        """Start a process for this job; it has `seconds` for everything that it is asked."""
+        scratch = tempfile.mkdtemp(prefix="happyllm-lab-")
+        ours, theirs = socket.socketpair()
+        output, trace = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115  the worker closes them
+        try:
+            with theirs:
+                fds = (theirs.fileno(), output.fileno(), trace.fileno())
+                pid = self._fork(fds, scratch) if self.method == "fork" else self._spawn(fds, scratch)
+            return Worker(self, pid, ours, output, trace, scratch, job, seconds=seconds)
+        except BaseException:
+            ours.close()
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+
+    def end(self, pid: int) -> int:
+        """Kill a process, its group and its descendants, and return its exit status (negative: the signal)."""
+        if self.method == "spawn":
+            process = self._spawned
+            _kill_tree(pid, wait_first=True)
+            return process.wait()
+        return int(self._ask({"end": pid})["status"])
+
+    def _fork(self, fds: tuple[int, ...], scratch: str) -> int:
+        if self._server is None or self._server.poll() is not None:
+            self._start_server()
+        return int(self._ask({"start": scratch}, fds)["pid"])
+
+    def _spawn(self, fds: tuple[int, ...], scratch: str) -> int:
+        command = [sys.executable, "-c", START.format("child"), *map(str, fds), scratch]
+        self._spawned = subprocess.Popen(
+            command, pass_fds=fds, env=_environment(), start_new_session=True, stdin=subprocess.DEVNULL
+        )
+        return self._spawned.pid
+
+    def _start_server(self) -> None:
+        self._control, theirs = socket.socketpair()
+        with theirs:
+            command = [sys.executable, "-c", START.format("forkserver"), str(theirs.fileno())]
+            self._server = subprocess.Popen(
+                command,
+                pass_fds=[theirs.fileno()],
+                env=_environment(),
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+            )
+
+    def _ask(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> dict[str, Any]:
+        assert self._control is not None
+        self._control.settimeout(STARTUP)
+        try:
+            socket.send_fds(self._control, [json.dumps(message).encode() + b"\n"], fds)
+            answer = self._control.recv(1 << 16)
+        except OSError:
+            answer = b""
+        if not answer:
+            self._control.close()
+            self._control, server = None, self._server
+            self._server = None
+            if server is not None:
+                _kill_tree(server.pid)
+                server.wait()
+            raise GraderError("the process that starts the checks has ended; run it again, and report it if it recurs")
+        return json.loads(answer)
+
+
+class Worker:
+    """One process with the learner's code; `ask` is the transport of a `Session`.
+
+    Attributes:
+        names: what the learner's file defines, after `start`.
+    """
+
+    def __init__(
+        self,
+        launcher: Launcher,
+        pid: int,
+        connection: socket.socket,
+        output: IO[bytes],
+        trace: IO[bytes],
+        scratch: str,
+        job: Job,
+        *,
+        seconds: float,
+    ) -> None:
+        self._launcher = launcher
+        self._pid = pid
+        self._connection = connection
+        self._output = output
+        self._trace = trace
+        self._scratch = scratch
+        self._job = job
+        self._seconds = seconds
+        self._left = STARTUP
+        self._ended = False
+        self._process: psutil.Process | None = None
+        self._baseline = 0
+        self._ticks = 0
+        self.names: list[str] = []
+        connection.setblocking(False)
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+        self._output.close()
+
+    def start(self) -> dict[str, Any]:
+        """Send the job; returns the first reply: `{"value": names}` or `{"raised": ...}`.
+
+        Raises:
+            Stopped: see `ask`.
+        """
+        if self._receive() != b"ready":
+            raise GraderError("a process of the grader did not start")
+        with contextlib.suppress(psutil.Error):
+            self._process = psutil.Process(self._pid)
+            self._baseline = self._process.memory_info().rss
+        self._left = self._seconds
+        reply = wire.decode(self.ask(wire.encode(vars(self._job))))
+        if "value" in reply:
+            self.names = reply["value"]
+        return reply
+
+    def ask(self, request: bytes) -> bytes:
+        """Send a request, wait for the reply, and watch time, memory and output meanwhile.
+
+        Raises:
+            Stopped: the process has ended, was ended, or did what this exercise forbids.
+        """
+        self._transfer(struct.pack(">Q", len(request)) + request)
+        reply = self._receive()
+        try:
+            content = wire.decode(reply)
+            forbidden = content.get("forbidden")
+        except (ValueError, AttributeError):
+            raise self._stop("it writes into the connection to the grader") from None
+        if forbidden is not None:
+            raise self._stop(str(forbidden))
+        if not {"value", "raised"} & set(content):
+            raise self._stop("it writes into the connection to the grader")
+        if os.fstat(self._output.fileno()).st_size >= MAX_OUTPUT:
+            raise self._stop(f"it prints more than {MAX_OUTPUT >> 20} MB")
+        return reply
+
+    def end(self) -> int:
+        """End the process and everything that it left, remove its folder; returns its exit status."""
+        if self._ended:
+            return 0
+        self._ended = True
+        try:
+            return self._launcher.end(self._pid)
+        finally:
+            for each in (self._connection, self._trace):
+                each.close()
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def printed(self, lines: int = 20) -> str:
+        """The last lines that the learner's code printed."""
+        size = os.fstat(self._output.fileno()).st_size
+        text = os.pread(self._output.fileno(), 4096, max(0, size - 4096)).decode("utf-8", "replace")
+        clean = re.sub(r"[^\S\n\t ]|[\x00-\x08\x0b-\x1f\x7f]", "", text)
+        return "\n".join(clean.splitlines()[-lines:])
+
+    def _transfer(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            _, ready, _ = select.select([], [self._connection], [], TICK)
+            if ready:
+                try:
+                    view = view[self._connection.send(view[: 1 << 20]) :]
+                except OSError:
+                    raise self._crashed() from None
+            else:
+                self._watch(TICK)
+
+    def _receive(self) -> bytes:
+        (size,) = struct.unpack(">Q", self._exactly(8))
+        if size > MAX_MESSAGE + (1 << 20):
+            raise self._stop("it writes into the connection to the grader")
+        return self._exactly(size)
+
+    def _exactly(self, size: int) -> bytes:
+        parts: list[bytes] = []
+        while size:
+            started = time.monotonic()
+            ready, _, _ = select.select([self._connection], [], [], TICK)
+            self._watch(time.monotonic() - started)
+            if not ready:
+                continue
+            try:
+                part = self._connection.recv(min(size, 1 << 20))
+            except OSError:
+                part = b""
+            if not part:
+                raise self._crashed()
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+
+    def _watch(self, elapsed: float) -> None:
+        self._left -= elapsed
+        self._ticks += 1
+        if self._left < 0:
+            raise self._out_of_time()
+        if self._process is None:
+            return
+        try:
+            used = self._process.memory_info().rss - self._baseline
+            if self._ticks % 10 == 0:
+                below = self._process.children(recursive=True)
+                used += sum(max(0, process.memory_info().rss - self._baseline) for process in below)
+        except psutil.Error:
+            return  # it has just ended; the connection will say so
+        if used > self._job.memory_mb << 20:
+            raise self._stop(f"it takes more than {self._job.memory_mb:,} MB of memory")
+
+    def _stop(self, reason: str) -> Stopped:
+        self.end()
+        return Stopped(reason)
+
+    def _out_of_time(self) -> Stopped:
+        """Ask Python for its stack, which works in the middle of a native call too, then end the process."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(self._pid, signal.SIGUSR1)
+            time.sleep(0.2)
+        place = self._place()
+        return self._stop(f"it is not done after {self._seconds:g} s{place}; is there a loop that never ends?")
+
+    def _crashed(self) -> Stopped:
+        place, status = self._place(), self.end()
+        if status >= 0:
+            return Stopped(f"it ends the whole process (exit code {status}) in the middle of a check; return instead")
+        name = signal.Signals(-status).name
+        guess = "; a recursion without an end?" if -status in (signal.SIGSEGV, signal.SIGBUS) else ""
+        return Stopped(f"it crashes ({name}){place}{guess}")
+
+    def _place(self) -> str:
+        """The learner's line in the dumped stack, innermost first, or ""."""
+        text = os.pread(self._trace.fileno(), 1 << 16, 0).decode("utf-8", "replace")
+        found = re.search(rf'File "{re.escape(self._job.filename)}", line (\d+) in (\S+)', text)
+        return f", in line {found[1]}, in {found[2]}" if found else ""
+
+
+def _kill_tree(pid: int, *, wait_first: bool = False) -> None:
+    """Kill a process, its group and all processes below it."""
+    try:
+        process = psutil.Process(pid)
+        below = process.children(recursive=True)
+    except psutil.Error:
+        below, process = [], None
+    if wait_first and process is not None:  # one that has just ended of itself keeps its own exit status
+        with contextlib.suppress(psutil.Error):
+            if process.status() == psutil.STATUS_ZOMBIE:
+                process = None
+    for group in (pid,):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, signal.SIGKILL)
+    for each in [*below, *([process] if process else [])]:
+        with contextlib.suppress(psutil.Error):
+            each.kill()
+
+
+def _environment() -> dict[str, str]:
+    """That of this process, with one thread for every library."""
+    threads = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    return {**os.environ, **threads, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"}
