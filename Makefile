@@ -7,6 +7,10 @@ CHAPTER ?=
 ROWS ?=
 ENV ?= .venv
 WORKERS ?= 2
+LAB ?=
+WATCH ?=
+STRICT ?=
+YES ?=
 
 ifeq ($(ENV),active)
 PY := python
@@ -16,19 +20,28 @@ PY := .venv/bin/python
 SETUP := @$(PYTHON) tools/setup.py --torch $(TORCH)
 endif
 
+# The files that a learner writes are not linted; their pristine copies in labs/.stubs are.
+LEARNERS = $(shell ls -d labs/lab[0-9][0-9]_* | sed -E 's,labs/lab[0-9]+_(.*),&/\1.py,' | paste -sd, -)
+NEEDS_LAB = $(if $(LAB),,$(error say which lab, as in: make $@ LAB=03))
+
 NBVAL := --nbval --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 600
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book execute sync experiments models test lint bench lab clean
+.PHONY: help setup book execute sync experiments models test lint bench lab clean \
+	labs lab-hint lab-solution lab-reset
 
 help:
 	@echo "Happy-LLM from Scratch"
 	@echo
 	@echo "  make book                    render the book; prints where to open it (sets everything up first)"
+	@echo "  make labs [LAB=03]           grade your solutions of the labs; WATCH=1: again on each save"
 	@echo "  make test                    prove everything: lint, types, unit tests, every chapter, the browser"
 	@echo
 	@echo "  make setup [TORCH=cpu]       make .venv from the tested pins; TORCH=cpu|cuda|installed, PYTHON=python3.12"
 	@echo "  make lab                     open JupyterLab on the chapters"
+	@echo "  make lab-hint LAB=03         the next hint (LAB=03.name: for that function)"
+	@echo "  make lab-solution LAB=03     show the package's source that solves it, after asking"
+	@echo "  make lab-reset LAB=03        begin a lab again, after asking; keeps a backup"
 	@echo "  make execute [CHAPTER=01]    run chapters from the top and store their outputs; stops at a failing cell"
 	@echo "  make sync                    take edited chapter text over into the notebooks, outputs kept"
 	@echo "  make experiments [CHAPTER=]  run the long experiments and record them in chapters/results"
@@ -67,12 +80,31 @@ test: lint
 
 lint: setup
 	@echo "== ruff, pyright, chapter pairs"
-	@$(PY) -m ruff check .
+	@$(PY) -m ruff check . --extend-exclude "$(LEARNERS)"
 	@$(PY) -m pyright
 	@$(PY) tools/nb.py check
+	@test -z "$(HAPPYLLM_PRISTINE_LABS)" || $(PY) tools/labs.py check
 
 lab: setup
 	@$(PY) -m jupyter lab --ServerApp.ip=127.0.0.1 chapters
+
+labs: setup
+	@$(PY) -m happyllm_support lab grade $(LAB) $(if $(WATCH),--watch) $(if $(STRICT),--strict)
+
+lab-hint:
+	@$(NEEDS_LAB)
+	$(SETUP)
+	@$(PY) -m happyllm_support lab hint $(LAB)
+
+lab-solution:
+	@$(NEEDS_LAB)
+	$(SETUP)
+	@$(PY) -m happyllm_support lab solution $(LAB) $(if $(YES),--yes)
+
+lab-reset:
+	@$(NEEDS_LAB)
+	$(SETUP)
+	@$(PY) -m happyllm_support lab reset $(LAB) $(if $(YES),--yes)
 
 bench: setup
 	@$(PY) -m benchmarks $(ROWS)

@@ -1,7 +1,9 @@
 """The command line `happyllm`: tyro reads the arguments into frozen dataclasses, whose `run` does the work.
 
-Exit codes: 0 done, 1 `doctor` found a problem, 2 a mistake in the arguments or the input (one line on stderr
-says which), 130 interrupted with Ctrl-C. Anything else that goes wrong is a bug of ours and shows its traceback.
+Exit codes: 0 done, 1 `doctor` found a problem or points are missing in `lab grade --strict`, 2 a mistake in the
+arguments or the input (one line on stderr says which), 3 the grader of the labs itself failed (one line, too; `lab
+grade --debug` shows more), 130 interrupted with Ctrl-C. Anything else that goes wrong is a bug of ours and shows its
+traceback.
 """
 
 from __future__ import annotations
@@ -28,15 +30,16 @@ if TYPE_CHECKING:
             ...
 
 
-DESCRIPTION = f"""Tokenizers, text and checks of the course Happy-LLM from Scratch (version {__version__}).
+DESCRIPTION = f"""Tokenizers, text, labs and checks of the course Happy-LLM from Scratch (version {__version__}).
 
 Examples:
   happyllm doctor
   happyllm data sample storyworld-en -n 2
   happyllm tokenizer train storyworld-en --vocab-size 1024 --output story.json
+  happyllm lab grade 03
 
 Each group and command explains itself: happyllm tokenizer train --help"""
-GROUPS = ("tokenizer", "data")
+GROUPS = ("tokenizer", "data", "lab")
 SECTIONS = {  # phrase of a message -> section of the book's page on troubleshooting that says more
     " is not UTF-8: ": "not-utf8-file",
     " is not the registered file": "wrong-hash",
@@ -107,11 +110,13 @@ def _parse(arguments: list[str]) -> Command:
     import tyro
 
     from happyllm_support.commands.data import Data
+    from happyllm_support.commands.labs import LabGroup
     from happyllm_support.commands.tokenizer import TokenizerGroup
 
     commands = (
         Annotated[TokenizerGroup, tyro.conf.subcommand(name="tokenizer")]
         | Annotated[Data, tyro.conf.subcommand(name="data")]
+        | Annotated[LabGroup, tyro.conf.subcommand(name="lab")]
         | Annotated[Doctor, tyro.conf.subcommand(name="doctor")]
     )
     style = (tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)

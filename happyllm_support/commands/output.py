@@ -8,7 +8,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from tqdm import tqdm
+
+WIDTH = 80  # of a report in a pipe
+WIDEST = 100  # on a terminal, where longer lines read badly
 
 
 def format_table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
@@ -88,6 +92,16 @@ class ProgressBar:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def console() -> Console:
+    """Where reports are printed: stdout, in colours and the terminal's width, plain and 80 columns wide in a pipe."""
+    from rich.console import Console
+
+    plain = not sys.stdout.isatty()
+    screen = Console(file=sys.stdout, markup=False, highlight=False, emoji=False, no_color=plain or None)
+    screen.width = WIDTH if plain else min(screen.width, WIDEST)
+    return screen
 
 
 def visible(text: str) -> str:

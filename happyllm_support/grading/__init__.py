@@ -22,6 +22,15 @@ Isolation:
     processes                 start it, watch it, end it with all that it left
     grader                    a whole lab
     notebook                  one function from a notebook cell
+
+What a learner and a teacher see:
+    selection                 which lab is meant
+    progress                  what has been reached, in a file
+    reading, report           the terminal
+    page                      the same for a browser
+    watch                     noticing that a file was saved
+    stubs, solution           beginning again, and looking it up
+    marks                     the table of a class
 """
 
 from happyllm_support.grading.not_yet import NotYet
