@@ -1,0 +1,330 @@
+"""How lab 05 is graded."""
+
+from __future__ import annotations
+
+import cmath
+
+import torch
+from torch import Tensor
+
+from happyllm_support.grading.compare import expect, expect_close
+from happyllm_support.grading.labs import Lab
+from happyllm_support.grading.remote import Remote
+
+from . import reference
+from .by_hand import frequencies_by_hand, llama_by_hand, llama_weights, norm_by_hand, randn, turned_by_hand
+
+lab = Lab("LLaMA2: norm, rotation, gate, and the whole model", minutes=120)
+
+LINEAR = {"scaling": "linear", "factor": 3.0}
+NTK = {"scaling": "ntk", "factor": 3.0}
+
+
+@lab.check(
+    points=2,
+    section="RMSNorm: a LayerNorm that does not centre",
+    hints=(
+        "One line for the mean of squares over the last axis, one to divide; keepdim=True keeps the shapes compatible.",
+        "eps goes inside the root: it is added to the mean of squares, not to the root.",
+        "Take x.float() first, norm that, return to x.dtype at the end. 300 squared is infinite in fp16.",
+        "e = x.float(), then e * torch.rsqrt(e.square().mean(-1, keepdim=True) + eps), then .to(x.dtype) * weight.",
+    ),
+    solution=("happyllm_support.model.layers:RMSNorm",),
+    no_functions=("torch.nn.functional.rms_norm", "torch.rms_norm"),
+    no_operators=("rms_norm", "_fused_rms_norm"),
+)
+def rms_norm(rms_norm: Remote) -> None:
+    x = 2 * randn(2, 3, 5, seed=1) + 0.7
+    weight = 1.5 + randn(5, seed=2)
+    expect_close(rms_norm(x, weight, 0.9), reference.rms_norm(x, weight, 0.9), "the result for eps 0.9")
+    by_hand = [[[norm_by_hand(v.tolist(), 1e-5)] for v in row] for row in 0.003 * x]
+    want = (torch.tensor(by_hand).squeeze(2) * weight.double()).float()
+    expect_close(rms_norm(0.003 * x, weight), want, "the result for small numbers and the default eps", tolerance=3e-5)
+    worked = rms_norm(torch.tensor([1.0, 7.0]), torch.ones(2), 11.0)
+    expect_close(worked, torch.tensor([1 / 6, 7 / 6]), "the example with eps 11")
+
+    many = 3.0 + randn(2, 2048, seed=3)
+    many, ones = many.bfloat16(), torch.ones(2048, dtype=torch.bfloat16)
+    got = rms_norm(many, ones, 1e-6)
+    if expect_close(got, reference.rms_norm(many, ones, 1e-6), "the result for bf16", tolerance=0.02):
+        largest = float((got.double().square().mean(-1).sqrt() - 1).abs().max())
+        expect(largest < 1e-3, f"for bf16, the root mean square of the result is off by {largest:.4f}; it should be 1")
+    outlier = torch.ones(64, dtype=torch.float16)
+    outlier[7] = 300.0
+    want = torch.tensor(norm_by_hand(outlier.tolist(), 1e-5)).half()
+    got = rms_norm(outlier, torch.ones(64, dtype=torch.float16))
+    expect_close(got, want, "the result for fp16 with one channel at 300", tolerance=2e-3)
+
+
+@lab.check(
+    points=3,
+    section="Fast pairs and slow pairs",
+    hints=(
+        "D/2 numbers: the first is 1, each of the others is the one before times theta^(-2/D).",
+        "The exponents are -2i/D for i = 0 .. D/2 - 1: torch.arange(0, head_dim, 2) / head_dim, and a minus sign.",
+        "linear works on the frequencies, ntk on theta: neither needs the other.",
+        "linear: f / factor. ntk: the unscaled formula with theta * factor ** (head_dim / (head_dim - 2)).",
+    ),
+    solution=(
+        "happyllm_support.model.rope_scaling:inverse_frequencies",
+        "happyllm_support.model.rope_scaling:rope_frequencies",
+    ),
+)
+def rope_frequencies(rope_frequencies: Remote) -> None:
+    for head_dim, theta, settings in ((10, 500.0, {}), (8, 10_000.0, LINEAR), (6, 500.0, NTK), (8, 90.0, NTK)):
+        got = rope_frequencies(head_dim, theta, **settings)
+        kind = settings.get("scaling", "none")
+        want = reference.rope_frequencies(head_dim, theta, **settings)
+        if expect_close(got, want, f"the frequencies for D = {head_dim}, scaling {kind}"):
+            # The slowest pairs are small beside the fastest: here each counts by its own size.
+            ratio = got / torch.tensor(frequencies_by_hand(head_dim, theta, **settings))
+            expect_close(ratio, torch.ones_like(ratio), f"got / expected for scaling {kind}", trivial=True)
+    default = rope_frequencies(8)
+    expect_close(default, torch.tensor([1.0, 0.1, 0.01, 0.001]), "the frequencies for D = 8 and the default theta")
+    stretched = rope_frequencies(8, 10_000.0, scaling="ntk", factor=8.0)
+    expect_close(stretched, torch.tensor([1.0, 0.05, 0.0025, 0.000125]), "the example for ntk")
+    rope_frequencies.raises(ValueError, 7, 10_000.0)
+    rope_frequencies.raises(ValueError, 8, 10_000.0, scaling="cubic", factor=2.0)
+
+
+@lab.check(
+    points=2,
+    needs=("rope_frequencies",),
+    section="RoPE: turning instead of adding",
+    hints=(
+        "Keep the frequencies as a buffer, multiply each position with each of them, take cosine and sine.",
+        "positions[:, None, :, None] * inv_freq has the shape (B, 1, T, D/2).",
+        "Both halves of D hold the same angles: torch.cat((angles, angles), dim=-1).",
+    ),
+    solution=("happyllm_support.model.rope:RotaryPositions",),
+)
+def RotaryPositions(RotaryPositions: Remote) -> None:
+    positions = torch.tensor([[0, 1, 2, 3, 4], [2, 7, 8, 20, 3]])
+    rotary = RotaryPositions(6, theta=50.0)
+    _expect_angles(rotary(positions), positions, 6, {"theta": 50.0}, tolerance=2e-5)
+    for settings in ({"theta": 700.0, **LINEAR}, {"theta": 700.0, **NTK}):
+        _expect_angles(RotaryPositions(8, **settings)(positions), positions, 8, settings, tolerance=2e-5)
+    far = torch.tensor([[1000, 1003, 17]])
+    _expect_angles(RotaryPositions(4)(far), far, 4, {}, tolerance=1e-3)
+
+
+def _expect_angles(got: tuple[Tensor, Tensor], positions: Tensor, head_dim: int, settings, *, tolerance: float) -> None:
+    cos, sin = got
+    want_cos, want_sin = reference.RotaryPositions(head_dim, **settings)(positions)
+    expect_close(cos, want_cos, "the cosines", tolerance=tolerance)
+    expect_close(sin, want_sin, "the sines", tolerance=tolerance)
+    angles = {"theta": 10_000.0, **settings}
+    f = frequencies_by_hand(head_dim, angles.pop("theta"), **angles)
+    turns = [[[cmath.exp(1j * p * w) for w in f] * 2 for p in row] for row in positions.tolist()]
+    want = torch.tensor(turns)[:, None]  # (B, 1, T, D) complex
+    expect_close(cos, want.real.float().contiguous(), "the cosines", tolerance=tolerance)
+    expect_close(sin, want.imag.float().contiguous(), "the sines", tolerance=tolerance)
+
+
+def _angles(head_dim: int = 6, theta: float = 20.0) -> tuple[Tensor, Tensor]:
+    return reference.RotaryPositions(head_dim, theta=theta)(torch.tensor([[0, 1, 2, 3, 4], [9, 2, 30, 4, 5]]))
+
+
+def _cancelling(cos: Tensor, sin: Tensor, pairs: list[tuple[int, int]], seed: int) -> Tensor:
+    """Vectors in bf16 whose first member of each pair comes out small, as a difference of two large products."""
+    shape = (cos.shape[0], 3, *cos.shape[2:])
+    target = 1 + randn(*shape, seed=seed).abs()
+    for a, _ in pairs:
+        target[..., a] = 0.02 * randn(*shape[:-1], seed=seed + 1 + a)
+    return turned_by_hand(target, cos, -sin, pairs).bfloat16()
+
+
+def _check_rotation(function: Remote, exact, pairs: list[tuple[int, int]], quarter: list[float], seed: int) -> None:
+    """What both layouts have to do, each with its own pairs."""
+    cos, sin = _angles()
+    x = randn(2, 3, 5, 6, seed=seed)
+    got = function(x, cos, sin)
+    expect_close(got, exact(x, cos, sin))
+    expect_close(got, turned_by_hand(x, cos, sin, pairs).float())
+    zero, one = torch.zeros(1, 1, 1, 4), torch.ones(1, 1, 1, 4)
+    example = function(torch.tensor([[[[1.0, 2.0, 3.0, 4.0]]]]), zero, one)
+    expect_close(example, torch.tensor([[[quarter]]]), "the example, a quarter turn")
+    shared = function(x, cos[1:], sin[1:])
+    expect_close(shared, exact(x, cos[1:], sin[1:]), "the result when all rows share the angles")
+    rough = _cancelling(cos, sin, pairs, seed)
+    got = function(rough, cos, sin)
+    want = turned_by_hand(rough, cos, sin, pairs)
+    if expect_close(got, want.bfloat16(), "the result for bf16", tolerance=0.02):
+        small = [a for a, _ in pairs]
+        what = "for bf16, where two products nearly cancel, the result"
+        expect_close(got[..., small].float(), want[..., small].float(), what, tolerance=0.02)
+
+
+@lab.check(
+    points=3,
+    section="RoPE: turning instead of adding",
+    hints=(
+        "Split the last axis into two halves a and b; each pair (a[i], b[i]) is a point in the plane that turns.",
+        "The minus sign belongs to the first half: a cos - b sin, and b cos + a sin.",
+        "With cos and sin of width D: x * cos + torch.cat((-b, a), dim=-1) * sin, which is fp32, then .to(x.dtype).",
+    ),
+    solution=("happyllm_support.model.rope:apply_rope",),
+)
+def apply_rope(apply_rope: Remote) -> None:
+    _check_rotation(apply_rope, reference.apply_rope, [(0, 3), (1, 4), (2, 5)], [-3.0, -4.0, 1.0, 2.0], seed=10)
+    q, k = randn(2, 1, 2, 1, 8, seed=12)
+    scores = []
+    for p, r in ((5, 2), (105, 102)):
+        angles = reference.RotaryPositions(8, theta=100.0)
+        turned_q = apply_rope(q, *angles(torch.tensor([[p]])))
+        scores.append((turned_q * apply_rope(k, *angles(torch.tensor([[r]])))).sum(-1))
+    what = "the score of a query at 105 and a key at 102, against 5 and 2,"
+    expect_close(scores[1], scores[0], what, tolerance=1e-4, trivial=True)
+
+
+@lab.check(
+    points=2,
+    section="Which two channels make a pair?",
+    hints=(
+        "The formula is that of apply_rope; only a and b are other channels: x[..., 0::2] and x[..., 1::2].",
+        "The angle of pair i is in channel i of cos and sin, so take their first half.",
+        "Put the results back where they came from: torch.stack((a', b'), dim=-1).flatten(-2).",
+    ),
+    solution=("happyllm_support.model.rope:apply_rope_interleaved",),
+)
+def apply_rope_interleaved(apply_rope_interleaved: Remote) -> None:
+    pairs = [(0, 1), (2, 3), (4, 5)]
+    exact = reference.apply_rope_interleaved
+    _check_rotation(apply_rope_interleaved, exact, pairs, [-2.0, 1.0, -4.0, 3.0], seed=20)
+
+
+@lab.check(
+    points=2,
+    section="Which two channels make a pair?",
+    hints=(
+        "Look at the rows of one head as D/2 pairs; afterwards there are to be 2 halves. That is a transposition.",
+        "Reshape to (heads, D/2, 2, ...), exchange the axes 1 and 2, reshape back.",
+        "The shape behind the rows is weight.shape[1:], which is empty for a bias.",
+    ),
+    solution=("happyllm_support.model.rope:interleaved_to_half_split",),
+)
+def interleaved_to_half_split(interleaved_to_half_split: Remote) -> None:
+    rows = torch.arange(1.0, 13.0)
+    want = rows[[0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11]]
+    expect_close(interleaved_to_half_split(rows, 6), want, "the order of the rows of two heads")
+    weight = randn(32, 16, seed=30)
+    got = interleaved_to_half_split(weight, 8)
+    expect_close(got, reference.interleaved_to_half_split(weight, 8), "the weight of four heads")
+    other = interleaved_to_half_split(randn(32, 16, seed=31), 8)
+    cos, sin = _angles(8)
+    x, ours, theirs = randn(2, 5, 16, seed=32), [], []
+    for new, old in ((got, weight), (other, randn(32, 16, seed=31))):
+        if new.shape != old.shape:
+            return
+        ours.append(reference.apply_rope(_heads(x @ new.T, 8), cos, sin))
+        theirs.append(reference.apply_rope_interleaved(_heads(x @ old.T, 8), cos, sin))
+    scores = theirs[0] @ theirs[1].transpose(-2, -1)
+    expect_close(ours[0] @ ours[1].transpose(-2, -1), scores, "the scores with the converted weights")
+    interleaved_to_half_split.raises(ValueError, torch.ones(10, 3), 4)
+
+
+def _heads(x: Tensor, head_dim: int) -> Tensor:
+    return x.unflatten(-1, (-1, head_dim)).transpose(1, 2)  # (B, T, H D) -> (B, H, T, D)
+
+
+@lab.check(
+    points=1,
+    section="SwiGLU: an MLP with a gate",
+    hints=(
+        "Three nn.Linear with bias=False, called gate_proj, up_proj and down_proj.",
+        "The gate passes through F.silu; what it is multiplied with does not.",
+        "return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))",
+    ),
+    solution=("happyllm_support.model.layers:SwiGLU",),
+)
+def SwiGLU(SwiGLU: Remote) -> None:
+    weights = {
+        "gate_proj.weight": randn(7, 5, seed=40),
+        "up_proj.weight": randn(7, 5, seed=41),
+        "down_proj.weight": randn(5, 7, seed=42),
+    }
+    mlp = SwiGLU(5, 7)
+    mlp.load_parameters(weights)
+    x = randn(2, 3, 5, seed=43)
+    by_name = reference.SwiGLU(5, 7)
+    by_name.load_state_dict(weights)
+    got = mlp(x)
+    expect_close(got, by_name(x).detach())
+    gate, up, down = (weights[f"{name}_proj.weight"].double() for name in ("gate", "up", "down"))
+    g = x.double() @ gate.T
+    expect_close(got, (((g / (1 + (-g).exp())) * (x.double() @ up.T)) @ down.T).float())
+    expect_close(mlp(x[0, 0]), by_name(x[0, 0]).detach(), "the result for one vector")
+    _, _, gradients = mlp.gradients(x, cotangent=torch.ones_like(x))
+    _expect_names(gradients, set(weights))
+
+
+def _expect_names(found: dict[str, Tensor], wanted: set[str]) -> bool:
+    surplus, missing = sorted(set(found) - wanted), sorted(wanted - set(found))
+    if surplus:
+        biases = "; LLaMA2 has no biases" if all(name.endswith("bias") for name in surplus) else ""
+        return expect(False, f"it has parameters that it should not have: {', '.join(surplus[:3])}{biases}")
+    if missing:
+        return expect(False, f"it has no parameters of its own for {', '.join(missing[:3])}")
+    return expect(True, "")
+
+
+@lab.check(
+    points=5,
+    needs=("rms_norm", "RotaryPositions", "apply_rope", "SwiGLU"),
+    section="The whole model",
+    hints=(
+        "Begin with Block.forward (two lines, lab 04), then Attention.forward, then SmallLlama.",
+        "Attention: project, split into heads, turn queries and keys (not values), attend causally, join, o_proj.",
+        "Key heads: k.repeat_interleave(H // K, dim=1), or enable_gqa=True; `repeat` deals them out in turn.",
+        "SmallLlama: tok_emb, cos and sin once, the blocks in an nn.ModuleList called blocks, final_norm, lm_head.",
+    ),
+    solution=(
+        "happyllm_support.model.llama2:Llama2",
+        "happyllm_support.model.layers:Block",
+        "happyllm_support.model.attention:Attention",
+    ),
+)
+def SmallLlama(SmallLlama: Remote) -> None:
+    sizes = {"vocab_size": 29, "n_layer": 2, "n_head": 6, "n_kv_head": 2, "d_model": 48, "d_ff": 20}
+    settings = {"rope_theta": 60.0, "norm_eps": 0.03}
+    weights = llama_weights(**sizes, seed=50)
+    model = SmallLlama(**sizes, **settings)
+    model.load_parameters(weights)
+    exact = reference.SmallLlama(**sizes, **settings)
+    exact.load_state_dict(weights)
+
+    generator = torch.Generator().manual_seed(51)
+    ids = torch.randint(29, (2, 7), generator=generator)
+    got = model(ids)
+    expect_close(got, exact(ids).detach(), "the logits", tolerance=1e-4)
+    plain = torch.arange(7).expand(2, -1)
+    expect_close(got, llama_by_hand(weights, ids, plain, 6, 2, **settings), "the logits", tolerance=1e-4)
+    positions = torch.tensor([[0, 1, 2, 3, 9, 10, 11], [4, 5, 8, 12, 13, 17, 30]])
+    apart = model(ids, positions=positions)
+    expect_close(apart, exact(ids, positions=positions).detach(), "the logits at given positions", tolerance=1e-4)
+    by_hand = llama_by_hand(weights, ids, positions, 6, 2, **settings)
+    expect_close(apart, by_hand, "the logits at given positions", tolerance=1e-4)
+    if got.shape == apart.shape == (2, 7, 29):
+        later = model(ids, positions=plain + 100)
+        what = "the logits 100 places later, which should not change,"
+        expect_close(later, got, what, tolerance=1e-3, trivial=True)
+        other = ids.clone()
+        other[:, 5] = (other[:, 5] + 1) % 29
+        changed = model(other)
+        what = "the logits of the tokens before one that was exchanged"
+        expect_close(changed[:, :5], got[:, :5], what, tolerance=1e-4, trivial=True)
+        moved = (changed[:, 5:] - got[:, 5:]).abs().amax(-1)
+        expect(bool((moved > 1e-3).all()), "exchanging a token does not change the logits of it and the next one")
+    cotangent = randn(2, 7, 29, seed=52)
+    _, _, gradients = model.gradients(ids, cotangent=cotangent)
+    exact(ids).backward(cotangent)
+    if _expect_names(gradients, set(weights)):
+        for name, parameter in exact.named_parameters():
+            expect_close(gradients[name], parameter.grad, f"the gradient of {name}", tolerance=1e-3)
+
+    defaults = {**sizes, "n_kv_head": 6, "n_layer": 1}
+    weights = llama_weights(**defaults, seed=53)
+    ungrouped = SmallLlama(**defaults)
+    ungrouped.load_parameters(weights)
+    want = llama_by_hand(weights, ids, plain, 6, 6, rope_theta=10_000.0, norm_eps=1e-5)
+    expect_close(ungrouped(ids), want, "the logits with ungrouped heads and the default theta", tolerance=1e-4)

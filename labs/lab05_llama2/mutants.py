@@ -1,0 +1,172 @@
+"""What people get wrong in lab 05: the norm and the MLP here; the rest in the files that are imported below."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from . import mutants_frequencies, mutants_model, mutants_rope, reference  # noqa: F401  # they declare theirs
+from .checks import lab
+
+# --- rms_norm ---------------------------------------------------------------------------------------------------------
+
+
+def _mean_square(x: Tensor) -> Tensor:
+    return x.float().square().mean(-1, keepdim=True)
+
+
+@lab.mutant("rms_norm", "eps is added to the root instead of under it")
+def eps_outside(x, weight, eps=1e-5):
+    return (x.float() / (_mean_square(x).sqrt() + eps)).to(x.dtype) * weight
+
+
+@lab.mutant("rms_norm", "eps is left out")
+def no_eps(x, weight, eps=1e-5):
+    return (x.float() * _mean_square(x).rsqrt()).to(x.dtype) * weight
+
+
+@lab.mutant("rms_norm", "eps is squared before it is added")
+def eps_squared(x, weight, eps=1e-5):
+    return (x.float() * (_mean_square(x) + eps**2).rsqrt()).to(x.dtype) * weight
+
+
+@lab.mutant("rms_norm", "eps is a lower limit of the root instead of a summand under it")
+def eps_as_limit(x, weight, eps=1e-5):
+    return (x.float() / _mean_square(x).sqrt().clamp(min=eps)).to(x.dtype) * weight
+
+
+@lab.mutant("rms_norm", "the mean is subtracted first, as LayerNorm does")
+def centred(x, weight, eps=1e-5):
+    exact = x.float() - x.float().mean(-1, keepdim=True)
+    return (exact * (_mean_square(exact) + eps).rsqrt()).to(x.dtype) * weight
+
+
+@lab.mutant(
+    "rms_norm", "the divisor is the standard deviation, which is taken around the mean, and not the root mean square"
+)
+def standard_deviation(x, weight, eps=1e-5):
+    variance = x.float().var(-1, keepdim=True, unbiased=False)
+    return (x.float() * (variance + eps).rsqrt()).to(x.dtype) * weight
+
+
+@lab.mutant("rms_norm", "the squares are summed instead of averaged")
+def summed(x, weight, eps=1e-5):
+    return (x.float() * (_mean_square(x) * x.shape[-1] + eps).rsqrt()).to(x.dtype) * weight
+
+
+@lab.mutant("rms_norm", "the root is forgotten: the vector is divided by its mean square")
+def no_root(x, weight, eps=1e-5):
+    return (x.float() / (_mean_square(x) + eps)).to(x.dtype) * weight
+
+
+@lab.mutant("rms_norm", "the vector is multiplied by its root mean square instead of divided")
+def multiplied(x, weight, eps=1e-5):
+    return (x.float() * (_mean_square(x) + eps).sqrt()).to(x.dtype) * weight
+
+
+@lab.mutant("rms_norm", "the statistics are taken in the dtype of the input instead of in fp32")
+def low_precision(x, weight, eps=1e-5):
+    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
+
+
+@lab.mutant("rms_norm", "the result stays in fp32 when the input is in bf16")
+def not_cast_back(x, weight, eps=1e-5):
+    return x.float() * (_mean_square(x) + eps).rsqrt() * weight.float()
+
+
+@lab.mutant("rms_norm", "the weight is applied before the norm, so that the norm takes its scale away again")
+def weight_first(x, weight, eps=1e-5):
+    scaled = x.float() * weight.float()
+    return (scaled * (_mean_square(scaled) + eps).rsqrt()).to(x.dtype)
+
+
+@lab.mutant("rms_norm", "the gain is 1 + weight, as in Gemma, instead of weight")
+def one_plus_weight(x, weight, eps=1e-5):
+    return (x.float() * (_mean_square(x) + eps).rsqrt()).to(x.dtype) * (1 + weight)
+
+
+@lab.mutant("rms_norm", "the weight is left out")
+def no_weight(x, weight, eps=1e-5):
+    return (x.float() * (_mean_square(x) + eps).rsqrt()).to(x.dtype)
+
+
+@lab.mutant("rms_norm", "the mean runs over the tokens instead of over the channels")
+def wrong_axis(x, weight, eps=1e-5):
+    return (x.float() * (x.float().square().mean(-2, keepdim=True) + eps).rsqrt()).to(x.dtype) * weight
+
+
+@lab.mutant("rms_norm", "one mean is taken of the whole batch instead of one per vector")
+def all_axes(x, weight, eps=1e-5):
+    return (x.float() * (x.float().square().mean() + eps).rsqrt()).to(x.dtype) * weight
+
+
+# --- SwiGLU -----------------------------------------------------------------------------------------------------------
+
+
+@lab.mutant("SwiGLU", "gate and up are exchanged: the activation is on the wrong one")
+class GateForUp(reference.SwiGLU):
+    def forward(self, x):
+        return self.down_proj(self.gate_proj(x) * F.silu(self.up_proj(x)))
+
+
+@lab.mutant("SwiGLU", "the gate passes through a sigmoid (GLU) instead of SiLU")
+class SigmoidGate(reference.SwiGLU):
+    def forward(self, x):
+        return self.down_proj(torch.sigmoid(self.gate_proj(x)) * self.up_proj(x))
+
+
+@lab.mutant("SwiGLU", "the gate passes through GELU (GEGLU) instead of SiLU")
+class GELUGate(reference.SwiGLU):
+    def forward(self, x):
+        return self.down_proj(F.gelu(self.gate_proj(x)) * self.up_proj(x))
+
+
+@lab.mutant("SwiGLU", "the gate passes through the tanh approximation of GELU instead of SiLU")
+class TanhGELUGate(reference.SwiGLU):
+    def forward(self, x):
+        return self.down_proj(F.gelu(self.gate_proj(x), approximate="tanh") * self.up_proj(x))
+
+
+@lab.mutant("SwiGLU", "the gate passes through ReLU (ReGLU) instead of SiLU")
+class ReLUGate(reference.SwiGLU):
+    def forward(self, x):
+        return self.down_proj(F.relu(self.gate_proj(x)) * self.up_proj(x))
+
+
+@lab.mutant("SwiGLU", "SiLU is applied to the product instead of to the gate")
+class ProductActivated(reference.SwiGLU):
+    def forward(self, x):
+        return self.down_proj(F.silu(self.gate_proj(x) * self.up_proj(x)))
+
+
+@lab.mutant("SwiGLU", "SiLU is applied to both factors")
+class BothActivated(reference.SwiGLU):
+    def forward(self, x):
+        return self.down_proj(F.silu(self.gate_proj(x)) * F.silu(self.up_proj(x)))
+
+
+@lab.mutant("SwiGLU", "there is no activation: the product of two linear maps")
+class NotActivated(reference.SwiGLU):
+    def forward(self, x):
+        return self.down_proj(self.gate_proj(x) * self.up_proj(x))
+
+
+@lab.mutant("SwiGLU", "gate and value are added instead of multiplied")
+class Added(reference.SwiGLU):
+    def forward(self, x):
+        return self.down_proj(F.silu(self.gate_proj(x)) + self.up_proj(x))
+
+
+@lab.mutant("SwiGLU", "the gate is left out: an ordinary MLP with SiLU")
+class NoGate(reference.SwiGLU):
+    def forward(self, x):
+        return self.down_proj(F.silu(self.up_proj(x)))
+
+
+@lab.mutant("SwiGLU", "the projections have biases", section="No biases")
+class Biased(reference.SwiGLU):
+    def __init__(self, d_model, d_ff):
+        super().__init__(d_model, d_ff, bias=True)
+        for parameter in (self.gate_proj.bias, self.up_proj.bias, self.down_proj.bias):
+            nn.init.zeros_(parameter)
