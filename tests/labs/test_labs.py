@@ -69,9 +69,8 @@ def spoiled(value, how):
     """The same structure with every number in it replaced; text, objects and what has no number stay."""
     if isinstance(value, torch.Tensor):
         if value.dtype == torch.bool:
-            return {"zero": torch.zeros_like(value), "constant": torch.ones_like(value), "negated": ~value}.get(
-                how, value
-            )
+            kinds = {"zero": torch.zeros_like(value), "constant": torch.ones_like(value), "negated": ~value}
+            return {**kinds, "doubled": 2 * value.int()}.get(how, value)
         return {
             "zero": lambda: torch.zeros_like(value),
             "constant": lambda: torch.ones_like(value),

@@ -1,0 +1,198 @@
+"""What is special to lab 03: true examples, right code of all kinds passes, of two mistakes one is named."""
+
+import math
+import runpy
+from pathlib import Path
+
+import pytest
+import torch
+
+from happyllm_support.grading.judge import Status, judge_locally
+from happyllm_support.grading.labs import load_lab
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+LAB = load_lab(ROOT / "labs", "lab03")
+SOLUTION = runpy.run_path(str(ROOT / "tests" / "labs" / "solutions" / "lab03.py"))
+
+
+def rows(*numbers):
+    return torch.tensor(numbers)[None, None, :, None]
+
+
+@pytest.mark.parametrize("code", [LAB.reference, SOLUTION], ids=["reference", "solution"])
+def test_the_examples_of_the_docstrings(code):
+    third = math.log(3)
+    weights = code["softmax"](torch.tensor([[0.0, third], [1000.0, 1000.0]]))
+    assert torch.allclose(weights, torch.tensor([[0.25, 0.75], [0.5, 0.5]]))
+
+    positions, segments = torch.tensor([[0, 0, 1]]), torch.tensor([[0, 1, 1]])
+    mask = code["mask_from_positions"](positions, positions, segments, segments)
+    assert mask.tolist() == [[[[False, False, False], [False, True, False], [False, True, True]]]]
+
+    q, k, v = rows(1.0), rows(0.0, third), rows(10.0, 20.0)
+    for seen, want in ((None, 17.5), ([True, False], 10.0), ([False, False], 0.0)):
+        mask = None if seen is None else torch.tensor([seen])
+        assert code["sdpa"](q, k, v, mask).item() == pytest.approx(want)
+
+    x = torch.arange(1.0, 9.0).view(1, 2, 4)
+    heads = code["split_heads"](x, 2)
+    assert heads.tolist() == [[[[1, 2], [5, 6]], [[3, 4], [7, 8]]]]
+    assert torch.equal(code["join_heads"](heads), x)
+
+    v = torch.tensor([10.0, 20.0]).view(1, 2, 1, 1)
+    out = code["grouped_attention"](torch.ones(1, 4, 1, 1), torch.ones(1, 2, 1, 1), v)
+    assert out.flatten().tolist() == [10, 10, 20, 20]
+
+    blocks = [(torch.zeros(1, 1), torch.tensor([[10.0]])), (torch.tensor([[third]]), torch.tensor([[20.0]]))]
+    answers = [answer.item() for answer in code["attend_online"](torch.ones(1, 1), iter(blocks))]
+    assert answers == pytest.approx([10.0, 17.5])
+
+
+def scores_of(q, k, scale):
+    return q @ k.mT / math.sqrt(q.shape[-1]) if scale is None else q @ k.mT * scale
+
+
+def sdpa_with_infinity(q, k, v, mask=None, scale=None):
+    scores = scores_of(q, k, scale)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -math.inf)
+    return scores.softmax(-1).nan_to_num(0.0) @ v
+
+
+def sdpa_with_a_billion_added(q, k, v, mask=None, scale=None):
+    if mask is None:
+        return scores_of(q, k, scale).softmax(-1) @ v
+    weights = (scores_of(q, k, scale) + (~mask) * -1e9).softmax(-1)
+    return (weights * mask) @ v
+
+
+def sdpa_scaling_the_queries(q, k, v, mask=None, scale=None):
+    q = q * (q.shape[-1] ** -0.5 if scale is None else scale)
+    scores = torch.einsum("bhtd,bhsd->bhts", q, k)
+    if mask is not None:
+        scores = torch.where(mask, scores, -1e30)
+    weights = scores.softmax(-1)
+    return torch.matmul(weights if mask is None else torch.where(mask, weights, 0.0), v)
+
+
+def sdpa_in_double(q, k, v, mask=None, scale=None):
+    return sdpa_with_infinity(q.double(), k.double(), v.double(), mask, scale).to(q.dtype)
+
+
+def sdpa_on_flat_heads(q, k, v, mask=None, scale=None):
+    scores = torch.bmm(q.flatten(0, 1), k.flatten(0, 1).mT).view(*q.shape[:3], k.shape[2])
+    scores = scores * (q.shape[-1] ** -0.5 if scale is None else scale)
+    bias = torch.zeros_like(scores) if mask is None else torch.zeros_like(scores).masked_fill(~mask, -1e12)
+    weights = torch.softmax(scores + bias, dim=3)
+    blind = 0.0 if mask is None else (~mask.any(-1, keepdim=True)).float()
+    return weights @ v * (1 - blind)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        sdpa_with_infinity,
+        sdpa_with_a_billion_added,
+        sdpa_scaling_the_queries,
+        sdpa_in_double,
+        sdpa_on_flat_heads,
+    ],
+)
+def test_right_attention_of_all_kinds_passes(code):
+    verdict = judge_locally(LAB, "sdpa", code)
+    assert verdict.status is Status.PASS, verdict.diagnosis
+
+
+def grouped_by_expanding(q, k, v, mask=None):
+    B, K, S, D = k.shape
+    size = q.shape[1] // K
+    k, v = (x[:, :, None].expand(B, K, size, S, D).reshape(B, K * size, S, D) for x in (k, v))
+    return sdpa_with_infinity(q, k, v, mask)
+
+
+def grouped_by_folding(q, k, v, mask=None):
+    q = q.unflatten(1, (k.shape[1], -1))  # (B, K, H/K, T, D)
+    scores = q @ k[:, :, None].mT / q.shape[-1] ** 0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask[:, :, None], -math.inf)
+    return (scores.softmax(-1) @ v[:, :, None]).flatten(1, 2)
+
+
+@pytest.mark.parametrize("code", [grouped_by_expanding, grouped_by_folding])
+def test_right_groups_of_all_kinds_pass(code):
+    verdict = judge_locally(LAB, "grouped_attention", code)
+    assert verdict.status is Status.PASS, verdict.diagnosis
+
+
+def online_from_the_lowest_number(q, blocks):
+    top = torch.full((q.shape[0],), torch.finfo(q.dtype).min, dtype=q.dtype)
+    total, out = torch.zeros_like(top), torch.zeros_like(q)  # out is the quotient, not the sum
+    for keys, values in blocks:
+        scores = q @ keys.T / math.sqrt(q.shape[1])
+        new_top = torch.maximum(top, scores.max(dim=1).values)
+        kept = total * torch.exp(top - new_top)
+        powers = torch.exp(scores - new_top[:, None])
+        total = kept + powers.sum(dim=1)
+        out = (out * kept[:, None] + powers @ values) / total[:, None]
+        top = new_top
+        yield out
+
+
+def online_query_by_query(q, blocks):
+    states = [(-math.inf, 0.0, 0.0) for _ in q]
+    for keys, values in blocks:
+        for t, (top, total, sums) in enumerate(states):
+            for key, value in zip(keys, values, strict=True):
+                score = float(q[t].double() @ key.double()) / math.sqrt(len(key))
+                new_top = max(top, score)
+                shrink, power = math.exp(top - new_top), math.exp(score - new_top)
+                top, total, sums = new_top, total * shrink + power, sums * shrink + power * value
+            states[t] = top, total, sums
+        yield torch.stack([sums / total for _, total, sums in states])
+
+
+@pytest.mark.parametrize("code", [online_from_the_lowest_number, online_query_by_query])
+def test_right_online_attention_of_all_kinds_passes(code):
+    verdict = judge_locally(LAB, "attend_online", code)
+    assert verdict.status is Status.PASS, verdict.diagnosis
+
+
+def unscaled_and_nan(q, k, v, mask=None, scale=None):
+    return sdpa_with_nan(q, k, v, mask, 1.0 if scale is None else scale)
+
+
+def sdpa_with_nan(q, k, v, mask=None, scale=None):
+    scores = scores_of(q, k, scale)
+    return (scores if mask is None else scores.masked_fill(~mask, -math.inf)).softmax(-1) @ v
+
+
+def inverted_and_nan(q, k, v, mask=None, scale=None):
+    return sdpa_with_nan(q, k, v, None if mask is None else ~mask, scale)
+
+
+def by_d_model_and_unmasked(q, k, v, mask=None, scale=None):
+    return (q @ k.mT / (q.shape[1] * q.shape[-1]) ** 0.5).softmax(-1) @ v
+
+
+def unscaled_and_overflowing(q, blocks):
+    total = sums = 0.0
+    for keys, values in blocks:
+        powers = (q @ keys.T).exp()
+        total, sums = total + powers.sum(-1, keepdim=True), sums + powers @ values
+        yield sums / total
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "named"),
+    [
+        ("sdpa", unscaled_and_nan, "unscaled"),
+        ("sdpa", inverted_and_nan, "inverted"),
+        ("sdpa", by_d_model_and_unmasked, "by_d_model"),
+        ("attend_online", unscaled_and_overflowing, "online_unscaled"),
+    ],
+)
+def test_of_two_mistakes_the_first_is_named(name, code, named):
+    verdict = judge_locally(LAB, name, code)
+    assert verdict.status is Status.FAIL
+    assert verdict.diagnosis.mutant, verdict.diagnosis
+    assert verdict.diagnosis.mutant.code.__name__ == named
