@@ -1,0 +1,491 @@
+"""The checks of lab 04."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch.nn import functional as F
+
+from happyllm_support.grading.compare import expect, expect_close, expect_equal
+from happyllm_support.grading.labs import Lab
+from happyllm_support.grading.remote import Remote
+
+from . import reference
+
+lab = Lab("GPT-2", minutes=100)
+LAYERS = "happyllm_support.model.layers"
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def normal(*shape, seed, scale=1.0, dtype=torch.float32):
+    return scale * torch.randn(shape, generator=seeded(seed), dtype=dtype)
+
+
+def norm_by_loops(x, weight, bias, eps):
+    """LayerNorm of each row of (N, C), number by number, in Python's floats."""
+    rows = []
+    for row in x.tolist():
+        mean = sum(row) / len(row)
+        root = math.sqrt(sum((number - mean) ** 2 for number in row) / len(row) + eps)
+        rows.append([(n - mean) / root * w + b for n, w, b in zip(row, weight.tolist(), bias.tolist(), strict=True)])
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+@lab.check(
+    points=1,
+    section="A steady scale: LayerNorm",
+    hints=(
+        "Each token is on its own: both statistics are taken over the last axis only, and keep it (keepdim=True).",
+        "centred = x minus its mean; the variance is the mean of centred squared. Where does eps go?",
+        "centred / torch.sqrt(variance + eps) * weight + bias",
+    ),
+    solution=(f"{LAYERS}:LayerNorm",),
+    no_operators=("native_layer_norm", "layer_norm"),
+    no_functions=("torch.nn.functional.layer_norm",),
+)
+def layer_norm(layer_norm: Remote) -> None:
+    weight, bias = 1 + normal(5, seed=1, scale=0.4), normal(5, seed=2, scale=0.4)
+    x = 0.5 + normal(2, 3, 5, seed=3, scale=1.5)
+    expect_close(layer_norm(x, weight, bias), reference.layer_norm(x, weight, bias))
+    small = normal(4, 5, seed=4, scale=0.01)
+    loops = norm_by_loops(small.double(), weight.double(), bias.double(), 1e-4).float()
+    expect_close(layer_norm(small, weight, bias, 1e-4), loops, "the result for x near 0.01 and eps = 1e-4")
+    example = layer_norm(torch.tensor([1.0, 3.0]), torch.ones(2), torch.tensor([0.0, 10.0]), eps=0.0)
+    expect_close(example, torch.tensor([-1.0, 11.0]), "the result for [1, 3]")
+    far = 1000 + normal(3, 5, seed=5)
+    want = F.layer_norm(far.double(), (5,), weight.double(), bias.double()).float()
+    expect_close(layer_norm(far, weight, bias), want, "the result for tokens whose mean is 1,000", tolerance=2e-3)
+    x64, cotangent = x.double().requires_grad_(), normal(2, 3, 5, seed=6, dtype=torch.float64)
+    want = F.layer_norm(x64, (5,), weight.double(), bias.double())
+    want.backward(cotangent)
+    got, grads, _ = layer_norm.gradients(x.double(), weight.double(), bias.double(), cotangent=cotangent)
+    expect_close(got, want.detach(), "the result in float64", tolerance=1e-9)
+    if expect(grads[0] is not None, "no gradient reaches x"):
+        expect_close(grads[0], x64.grad, "the gradient of x", tolerance=1e-7)
+
+
+def gelu_by_loops(x):
+    """The tanh form, number by number."""
+    numbers = [n / 2 * (1 + math.tanh(math.sqrt(2 / math.pi) * (n + 0.044715 * n**3))) for n in x.flatten().tolist()]
+    return torch.tensor(numbers, dtype=torch.float64).reshape(x.shape)
+
+
+def gelu_slope(x):
+    """The derivative of the tanh form, by hand."""
+    k = math.sqrt(2 / math.pi)
+    t = torch.tanh(k * (x + 0.044715 * x**3))
+    return (1 + t) / 2 + x / 2 * (1 - t**2) * k * (1 + 3 * 0.044715 * x**2)
+
+
+@lab.check(
+    points=1,
+    section="Thinking: the MLP and its GELU",
+    hints=(
+        "Everything in the formula works on each number by itself: torch.tanh, math.sqrt and arithmetic are enough.",
+        "The factor sqrt(2 / pi) stands in front of the whole bracket, x + 0.044715 x cubed.",
+        "x / 2 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))",
+    ),
+    solution=(f"{LAYERS}:GELUMLP", f"{LAYERS}:check_activation"),
+    no_operators=("gelu", "gelu_"),
+)
+def gelu(gelu: Remote) -> None:
+    example = gelu(torch.tensor([1.0, -1.0, 3.0]))
+    expect_close(example, torch.tensor([0.841192, -0.158808, 2.996363]), "gelu of [1, -1, 3]", tolerance=2e-6)
+    # Where the two forms differ: negative numbers, whose results are small.
+    left = torch.linspace(-5, -0.5, 37)
+    expect_close(gelu(left), reference.gelu(left), "gelu from -5 to -0.5")
+    x = normal(2, 3, 5, seed=1, scale=2, dtype=torch.float64)
+    expect_close(gelu(x), gelu_by_loops(x), "gelu in float64", tolerance=1e-9)
+    ends = torch.tensor([[-1000.0, -30.0, 7.0], [30.0, 500.0, 1000.0]])
+    expect_close(gelu(ends), ends.clamp(min=0), "gelu of large numbers")
+    cotangent = normal(2, 3, 5, seed=2, dtype=torch.float64)
+    got, grads, _ = gelu.gradients(x, cotangent=cotangent)
+    # x Phi(x) - (-x) Phi(-x) is x for every distribution function that is symmetric.
+    expect_close(got - gelu(-x), x, "gelu(x) - gelu(-x), which is x,", tolerance=1e-9)
+    if expect(grads[0] is not None, "no gradient reaches x"):
+        expect_close(grads[0], cotangent * gelu_slope(x), "the gradient of x", tolerance=1e-7)
+
+
+@lab.check(
+    points=2,
+    needs=("gelu",),
+    section="Thinking: the MLP and its GELU",
+    hints=(
+        "Two nn.Linear, made in __init__ and assigned to self under the names that the docstring gives.",
+        "The bend stands between them, once. Should you use PyTorch's: its default is the other form.",
+        "self.down_proj(gelu(self.up_proj(x)))",
+    ),
+    solution=(f"{LAYERS}:GELUMLP",),
+)
+def GELUMLP(GELUMLP: Remote) -> None:
+    weights = {
+        "up_proj.weight": normal(10, 6, seed=1, scale=0.7),
+        "up_proj.bias": normal(10, seed=2) - 0.7,
+        "down_proj.weight": normal(6, 10, seed=3, scale=0.4),
+        "down_proj.bias": normal(6, seed=4, scale=0.3),
+    }
+    mlp = GELUMLP(6, 10)
+    mlp.load_parameters(weights)
+    expected = reference.GELUMLP(6, 10)
+    expected.load_state_dict(weights)
+    x = normal(2, 3, 6, seed=5)
+    with torch.no_grad():
+        expect_close(mlp(x), expected(x))
+    up = torch.einsum("fc,btc->btf", weights["up_proj.weight"].double(), x.double()) + weights["up_proj.bias"]
+    loops = torch.einsum("cf,btf->btc", weights["down_proj.weight"].double(), gelu_by_loops(up))
+    expect_close(mlp(x), (loops + weights["down_proj.bias"]).float(), "the result, against one in float64")
+    # Pre-activations near -2.7, where the two forms of GELU are farthest apart.
+    weights = {name: value if "weight" in name else torch.zeros_like(value) for name, value in weights.items()}
+    mlp.load_parameters({**weights, "up_proj.bias": torch.full((10,), -2.7)})
+    quiet = normal(4, 6, seed=6, scale=0.2)
+    want = gelu_by_loops(quiet.double() @ weights["up_proj.weight"].double().T - 2.7)
+    want = (want @ weights["down_proj.weight"].double().T).float()
+    expect_close(mlp(quiet), want, "the result for pre-activations near -2.7", tolerance=2e-5)
+    _, _, grads = mlp.gradients(quiet, cotangent=normal(4, 6, seed=7))
+    expected.load_state_dict({**weights, "up_proj.bias": torch.full((10,), -2.7)})
+    expected(quiet).backward(normal(4, 6, seed=7))
+    for name, parameter in expected.named_parameters():
+        if expect(grads.get(name) is not None, f"no gradient reaches {name}"):
+            expect_close(grads[name], parameter.grad, f"the gradient of {name}", tolerance=1e-4)
+
+
+def linear64(x, weights, name):
+    return x @ weights[f"{name}.weight"].double().T + weights[f"{name}.bias"].double()
+
+
+def norm64(x, weights, name):
+    return F.layer_norm(x, x.shape[-1:], weights[f"{name}.weight"].double(), weights[f"{name}.bias"].double())
+
+
+def attention64(x, weights, name, n_head):
+    """Causal attention in float64, one head and one query after the other."""
+    q, k, v = (linear64(x, weights, f"{name}.{part}_proj") for part in "qkv")
+    heads = []
+    for part in torch.arange(x.shape[-1]).chunk(n_head):
+        queries = []
+        for t in range(x.shape[1]):
+            scores = (k[:, : t + 1, part] * q[:, t : t + 1, part]).sum(-1) / math.sqrt(len(part))
+            queries.append((scores.softmax(-1)[..., None] * v[:, : t + 1, part]).sum(1))
+        heads.append(torch.stack(queries, dim=1))
+    return linear64(torch.cat(heads, dim=-1), weights, f"{name}.o_proj")
+
+
+def part_weights(width, seed):
+    """Random weights of a norm, attention, a norm and a stand-in MLP; all gains and biases count."""
+    generator = seeded(seed)
+    shapes = {f"attn.{part}_proj": (width, width) for part in "qkvo"} | {"mlp.proj": (width, width)}
+    weights = {}
+    for name in ("attn_norm", "mlp_norm"):
+        weights[f"{name}.weight"] = 1 + 0.5 * torch.randn(width, generator=generator)
+        weights[f"{name}.bias"] = 0.5 * torch.randn(width, generator=generator)
+    for name, shape in shapes.items():
+        weights[f"{name}.weight"] = torch.randn(shape, generator=generator) / 2
+        weights[f"{name}.bias"] = 0.3 * torch.randn(width, generator=generator)
+    return weights
+
+
+@lab.check(
+    points=2,
+    section="The block, and then all of it",
+    hints=(
+        "Keep the four parts under their names in __init__; forward is the two lines of the docstring.",
+        "The norm is read by the part only. What is added to is the stream as it came in, not its norm.",
+        "The second line starts from the result of the first, in both of its places.",
+        "x = x + self.attn(self.attn_norm(x)); return x + self.mlp(self.mlp_norm(x))",
+    ),
+    solution=(f"{LAYERS}:Block",),
+)
+def Block(Block: Remote) -> None:
+    width, n_head = 6, 2
+    weights = part_weights(width, seed=1)
+    made = {
+        "attn_norm": Block.given("LayerNorm")(width),
+        "attn": Block.given("Attention")(width, n_head),
+        "mlp_norm": Block.given("LayerNorm")(width),
+        "mlp": Block.given("StandIn")(width),
+    }
+    block = Block(*made.values())
+    for name, part in made.items():
+        part.load_parameters(
+            {key.removeprefix(f"{name}."): w for key, w in weights.items() if key.startswith(f"{name}.")}
+        )
+    x = 1 + normal(2, 5, width, seed=2, scale=3)
+    parts = reference.LayerNorm(width), reference.Attention(width, n_head), reference.LayerNorm(width)
+    expected = reference.Block(*parts, reference.StandIn(width))
+    expected.load_state_dict(weights)
+    with torch.no_grad():
+        expect_close(block(x), expected(x))
+    x64 = x.double().requires_grad_()
+    middle = x64 + attention64(norm64(x64, weights, "attn_norm"), weights, "attn", n_head)
+    want = middle + torch.tanh(linear64(norm64(middle, weights, "mlp_norm"), weights, "mlp.proj"))
+    one = slice(1, 2), slice(0, 3)
+    expect_close(block(x[one]), want[one].detach().float(), "the result for a shorter row, against one in float64")
+    names = block.parameters()
+    absent = [name for name in weights if name not in names]
+    if not expect(not absent, f"the block has no parameter {', '.join(absent[:2])}; its parts need their four names"):
+        return
+    cotangent = normal(2, 5, width, seed=3)
+    _, grads, _ = block.gradients(x, cotangent=cotangent)
+    want.backward(cotangent.double())
+    if expect(grads[0] is not None, "no gradient reaches x"):
+        expect_close(grads[0], x64.grad.float(), "the gradient of x", tolerance=1e-4)
+    # Parts that write nothing leave the stream as it is.
+    silent = {name: torch.zeros_like(weights[name]) for name in weights if name.startswith(("attn.o_", "mlp.proj"))}
+    block.load_parameters(silent)
+    expect_close(block(x), x, "the stream behind parts that write nothing")
+
+
+def shapes_of(width, d_ff):
+    """Some of a model's parameters: the tables, blocks 0 and 5, the last norm."""
+    shapes = {"tok_emb.weight": (100, width), "pos_emb.weight": (64, width)}
+    for i in (0, 5):
+        for norm in ("attn_norm", "mlp_norm"):
+            shapes |= {f"blocks.{i}.{norm}.weight": (width,), f"blocks.{i}.{norm}.bias": (width,)}
+        for part, (d_out, d_in) in {
+            **{f"attn.{part}_proj": (width, width) for part in "qkvo"},
+            "mlp.up_proj": (d_ff, width),
+            "mlp.down_proj": (width, d_ff),
+        }.items():
+            shapes |= {f"blocks.{i}.{part}.weight": (d_out, d_in), f"blocks.{i}.{part}.bias": (d_out,)}
+    return shapes | {"final_norm.weight": (width,), "final_norm.bias": (width,)}
+
+
+def expect_drawn(values, shapes, n_layer, std):
+    """Expect the right kind of numbers under every name; returns whether there is a tensor to look at for each."""
+    wrong = isinstance(values, dict) and set(values) ^ set(shapes)
+    if not expect(isinstance(values, dict) and not wrong, f"the result is no dict with the names of shapes {wrong}"):
+        return False
+    for name, shape in shapes.items():
+        value = values[name]
+        fits = isinstance(value, torch.Tensor) and tuple(value.shape) == shape and value.dtype == torch.float32
+        if not expect(fits, f"{name} is no float32 tensor of shape {shape}"):
+            return False
+        if len(shape) == 1:
+            constant = torch.zeros(shape) if name.endswith("bias") else torch.ones(shape)
+            expect_close(value, constant, name, trivial=True)
+            continue
+        writer = name.endswith(("o_proj.weight", "down_proj.weight"))
+        want = std / math.sqrt(2 * n_layer) if writer else std / 2 if name == "pos_emb.weight" else std
+        expect_close(value.std().item(), want, f"the standard deviation of {name}", tolerance=0.08)
+        limit = 5.5 * want / math.sqrt(value.numel())
+        expect(abs(value.mean().item()) < limit, f"the mean of {name} is {value.mean():.4g}, too far from 0")
+    table = values["tok_emb.weight"]
+    outside = (table.abs() > 2 * table.std()).double().mean().item()
+    beyond = f"{100 * outside:.1f} % of tok_emb.weight lie beyond two standard deviations; of a normal one 4.6 %"
+    expect(0.03 < outside < 0.063, beyond)
+    return True
+
+
+@lab.check(
+    points=3,
+    section="Why some weights start smaller",
+    hints=(
+        "Go through shapes.items(); the number of axes and the end of the name decide which of the five cases it is.",
+        "torch.randn(shape, generator=generator) has the standard deviation 1; multiply it by the one that you need.",
+        "Two parts of each block write into the stream, so 2 n_layer of them are added up. Variances add: a root.",
+        'name.endswith(("o_proj.weight", "down_proj.weight")) tells the writers: std / math.sqrt(2 * n_layer).',
+    ),
+    solution=(f"{LAYERS}:initialise_normal", "happyllm_support.model.gpt2:GPT2.initialise"),
+)
+def initialise(initialise: Remote) -> None:
+    shapes = shapes_of(48, 80)
+    first = initialise(shapes, 8, seeded(1))
+    if not expect_drawn(first, shapes, 8, 0.02):
+        return
+    again, other = initialise(shapes, 8, seeded(1)), initialise(shapes, 8, seeded(2))
+    table, q, k = "tok_emb.weight", "blocks.0.attn.q_proj.weight", "blocks.0.attn.k_proj.weight"
+    expect(torch.equal(again[table], first[table]), "two generators with the same seed give different numbers")
+    expect(not torch.equal(first[table], other[table]), "two generators with different seeds give the same numbers")
+    near = torch.corrcoef(torch.stack([first[q].flatten(), first[k].flatten()]))[0, 1].item()
+    expect(abs(near) < 0.3, f"q_proj and k_proj hold the same numbers (correlation {near:.2f})")
+    expect_drawn(initialise(shapes_of(40, 60), 3, seeded(3), std=0.1), shapes_of(40, 60), 3, 0.1)
+
+
+SIZES = {"vocab_size": 13, "max_seq_len": 7, "n_layer": 2, "n_head": 2, "d_model": 8}
+
+
+def model_weights(seed):
+    """Random weights for every parameter of the small model but its head."""
+    generator = seeded(seed)
+
+    def draw(*shape, scale, around=0.0):
+        return around + scale * torch.randn(shape, generator=generator)
+
+    width = SIZES["d_model"]
+    weights = {"tok_emb.weight": draw(SIZES["vocab_size"], width, scale=0.7)}
+    weights["pos_emb.weight"] = draw(SIZES["max_seq_len"], width, scale=0.7)
+    norms = [f"blocks.{i}.{norm}" for i in range(SIZES["n_layer"]) for norm in ("attn_norm", "mlp_norm")]
+    for name in (*norms, "final_norm"):
+        weights[f"{name}.weight"], weights[f"{name}.bias"] = draw(width, scale=0.3, around=1), draw(width, scale=0.3)
+    for i in range(SIZES["n_layer"]):
+        sizes = {f"attn.{part}_proj": (width, width) for part in "qkvo"}
+        sizes |= {"mlp.up_proj": (4 * width, width), "mlp.down_proj": (width, 4 * width)}
+        for name, (d_out, d_in) in sizes.items():
+            weights[f"blocks.{i}.{name}.weight"] = draw(d_out, d_in, scale=d_in**-0.5)
+            weights[f"blocks.{i}.{name}.bias"] = draw(d_out, scale=0.3)
+    return weights
+
+
+def model64(ids, weights):
+    """The whole model in float64, written as formulas; the table is used twice."""
+    x = weights["tok_emb.weight"].double()[ids] + weights["pos_emb.weight"].double()[: ids.shape[1]]
+    for i in range(SIZES["n_layer"]):
+        x = x + attention64(norm64(x, weights, f"blocks.{i}.attn_norm"), weights, f"blocks.{i}.attn", SIZES["n_head"])
+        up = linear64(norm64(x, weights, f"blocks.{i}.mlp_norm"), weights, f"blocks.{i}.mlp.up_proj")
+        bent = up / 2 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (up + 0.044715 * up**3)))
+        x = x + linear64(bent, weights, f"blocks.{i}.mlp.down_proj")
+    return norm64(x, weights, "final_norm") @ weights["tok_emb.weight"].double().T
+
+
+def table_gradient(ids, weights, cotangent):
+    """The gradient of the table, over both of its uses."""
+    table = weights["tok_emb.weight"].double().requires_grad_()
+    model64(ids, {**weights, "tok_emb.weight": table}).backward(cotangent.double())
+    return table.grad.float()
+
+
+def expect_one_table(model, ids, weights, when):
+    """Expect head and embedding to be one parameter: one gradient, the sum of both uses."""
+    cotangent = normal(*ids.shape, SIZES["vocab_size"], seed=9)
+    _, _, grads = model.gradients(ids, cotangent=cotangent)
+    found = [name for name in ("tok_emb.weight", "lm_head.weight") if name in grads]
+    if len(found) == 2:
+        expect(False, f"{when}, tok_emb.weight and lm_head.weight are two parameters with a gradient each")
+    elif expect(bool(found) and grads[found[0]] is not None, f"{when}, no gradient reaches the table of embeddings"):
+        want = table_gradient(ids, weights, cotangent)
+        expect_close(grads[found[0]], want, f"{when}, the gradient of the table", tolerance=1e-4)
+
+
+@lab.check(
+    points=4,
+    needs=("GELUMLP", "Block"),
+    section="One table, used twice",
+    hints=(
+        "Build all parts in __init__ under their names, then make lm_head.weight the same object as tok_emb.weight.",
+        "self.parameters() lists a shared parameter once; state_dict() and its kin list it under both names.",
+        "load: copying values into the parameters that exist (load_state_dict with strict=False does) keeps the tie; "
+        "putting new parameters in their place cuts it.",
+        "self.lm_head.weight = self.tok_emb.weight, in __init__, and again after anything that may part them.",
+    ),
+    solution=("happyllm_support.model.gpt2:GPT2",),
+)
+def GPT2(GPT2: Remote) -> None:
+    weights, others = model_weights(1), model_weights(2)
+    table = "tok_emb.weight"
+    ids, longest = torch.randint(13, (2, 5), generator=seeded(3)), torch.randint(13, (1, 7), generator=seeded(4))
+    model = GPT2(**SIZES)
+    model.load_parameters({"lm_head.weight": model_weights(5)[table]})
+    model.load_parameters(weights)
+    expected = reference.GPT2(**SIZES)
+    expected.load(weights)
+    with torch.no_grad():
+        expect_close(model(ids), expected(ids), "the logits", tolerance=3e-5)
+    named = model.parameters()
+    expect_close(named["lm_head.weight"], weights[table], "lm_head.weight, after tok_emb.weight has been changed,")
+    expect_close(model(longest), model64(longest, weights).float(), "the logits of 7 tokens", tolerance=3e-5)
+    expect_equal(model.num_parameters(), sum(w.numel() for w in weights.values()), "num_parameters()")
+    expect_one_table(model, ids, weights, "in a new model")
+    model.load(others)
+    expect_close(model(ids), model64(ids, others).float(), "after load, the logits", tolerance=3e-5)
+    expect_one_table(model, ids, others, "after load")
+    model.load_parameters({"lm_head.weight": weights[table]})
+    mixed = {**others, table: weights[table]}
+    want = model64(ids, mixed).float()
+    expect_close(model(ids), want, "after load and a change of lm_head.weight, the logits", tolerance=3e-5)
+
+
+def checkpoint(n_layer, width, d_ff, *, seed, prefix="", extras=False):
+    """A checkpoint in Hugging Face's names, and what it is in ours, by indexing."""
+    generator = seeded(seed)
+    theirs, ours = {}, {}
+
+    def draw(there, *shape):
+        theirs[f"{prefix}{there}"] = torch.randn(shape, generator=generator)
+        return theirs[f"{prefix}{there}"]
+
+    ours["tok_emb.weight"], ours["pos_emb.weight"] = draw("wte.weight", 9, width), draw("wpe.weight", 5, width)
+    for i in range(n_layer):
+        there, here = f"h.{i}", f"blocks.{i}"
+        for norm, name in (("ln_1", "attn_norm"), ("ln_2", "mlp_norm")):
+            for kind in ("weight", "bias"):
+                ours[f"{here}.{name}.{kind}"] = draw(f"{there}.{norm}.{kind}", width)
+        fused, bias = (
+            draw(f"{there}.attn.c_attn.weight", width, 3 * width),
+            draw(f"{there}.attn.c_attn.bias", 3 * width),
+        )
+        for n, part in enumerate("qkv"):
+            columns = range(n * width, (n + 1) * width)
+            ours[f"{here}.attn.{part}_proj.weight"] = torch.stack([fused[:, column] for column in columns])
+            ours[f"{here}.attn.{part}_proj.bias"] = torch.stack([bias[column] for column in columns])
+        for name, part, d_in, d_out in (
+            ("attn.c_proj", "attn.o_proj", width, width),
+            ("mlp.c_fc", "mlp.up_proj", width, d_ff),
+            ("mlp.c_proj", "mlp.down_proj", d_ff, width),
+        ):
+            conv = draw(f"{there}.{name}.weight", d_in, d_out)
+            ours[f"{here}.{part}.weight"] = torch.stack([conv[:, column] for column in range(d_out)])
+            ours[f"{here}.{part}.bias"] = draw(f"{there}.{name}.bias", d_out)
+        if extras:
+            theirs[f"{prefix}{there}.attn.bias"] = torch.ones(1, 1, 5, 5).tril()
+            theirs[f"{prefix}{there}.attn.masked_bias"] = torch.tensor(-1e4)
+    for kind in ("weight", "bias"):
+        ours[f"final_norm.{kind}"] = draw(f"ln_f.{kind}", width)
+    if extras:
+        theirs["lm_head.weight"] = theirs[f"{prefix}wte.weight"].clone()
+    return theirs, ours
+
+
+def expect_tensors(got, want, what):
+    """Expect exactly these tensors under exactly these names."""
+    if not expect(isinstance(got, dict), f"{what} is no dict"):
+        return False
+    missing, extra = sorted(set(want) - set(got)), sorted(set(got) - set(want))
+    expect(not missing, f"{what} lacks {', '.join(missing[:3])}")
+    expect(not extra, f"{what} holds {', '.join(map(str, extra[:3]))}, which is no parameter of the model")
+    return all([expect_close(got[name], value, f"{name} of {what}") for name, value in want.items() if name in got])
+
+
+@lab.check(
+    points=4,
+    section="The real one",
+    hints=(
+        "Write the table of the docstring down as pairs of names for one block; everything else follows from it.",
+        "A Conv1D's weight needs .T, also where it is square and nothing complains. Tables and norms stay as they are.",
+        "c_attn: weight.T.chunk(3) and bias.chunk(3) are q, k and v, in this order.",
+        "Take what you use out of a copy of the dict (pop). What is left over at the end is unknown, unless it is "
+        "one of the three exceptions; a pop that finds nothing is a missing one.",
+    ),
+    solution=(
+        "happyllm_support.model.gpt2_weights:gpt2_layout",
+        "happyllm_support.model.gpt2_weights:_rows",
+        "happyllm_support.model.gpt2_weights:_conv1d",
+        "happyllm_support.model.tensor_layout:Stored.take_apart",
+    ),
+)
+def load_conv1d(load_conv1d: Remote) -> None:
+    theirs, ours = checkpoint(2, 6, 10, seed=1)
+    got = load_conv1d(theirs, 2)
+    if expect_tensors(got, ours, "the result"):
+        x = normal(3, 6, seed=2, dtype=torch.float64)  # the layer computes what the Conv1D computed
+        for n, part in enumerate("qkv"):
+            name, columns = f"blocks.1.attn.{part}_proj", slice(6 * n, 6 * n + 6)
+            want = (x @ theirs["h.1.attn.c_attn.weight"].double() + theirs["h.1.attn.c_attn.bias"])[:, columns]
+            expect_close(F.linear(x, got[f"{name}.weight"].double(), got[f"{name}.bias"].double()), want, name)
+    refused = load_conv1d.raises(ValueError, {**theirs, "h.1.mlp.gate.weight": torch.ones(2)}, 2)
+    expect("h.1.mlp.gate.weight" in refused, "the error does not name the unknown tensor h.1.mlp.gate.weight")
+    for lost in ("h.1.attn.c_attn.bias", "ln_f.weight"):
+        refused = load_conv1d.raises(ValueError, {name: t for name, t in theirs.items() if name != lost}, 2)
+        expect(lost in refused, f"the error does not name the missing tensor {lost}")
+    refused = load_conv1d.raises(ValueError, theirs, 1)
+    expect("h.1." in refused, "given n_layer = 1, a file with two blocks is not refused with the name of a tensor")
+    refused = load_conv1d.raises(ValueError, theirs, 3)
+    expect("h.2." in refused, "given n_layer = 3, a file with two blocks is not refused with the name of a tensor")
+    theirs, ours = checkpoint(11, 2, 3, seed=3, prefix="transformer.")
+    expect_tensors(load_conv1d(theirs, 11), ours, "the result for 11 blocks and names with the prefix")
+    for prefix in ("", "transformer."):
+        theirs, ours = checkpoint(2, 4, 6, seed=4, prefix=prefix, extras=True)
+        expect_tensors(load_conv1d(theirs, 2), ours, "the result for a file with masks and a head")
