@@ -1,0 +1,448 @@
+"""What is graded in lab 02."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from typing import Any
+
+import torch
+
+from happyllm_support.grading.compare import expect, expect_close, expect_equal
+from happyllm_support.grading.labs import Lab
+from happyllm_support.grading.remote import Remote
+
+from . import reference
+
+lab = Lab("Corpora", minutes=120)
+
+UNIT = "The unit: bits per byte"
+SURPRISE = "How surprising is a story?"
+COUNTING = "Counting: the first language model"
+LEAKS = "Leaks"
+ROWS = "Rows"
+APART = "Keeping documents apart"
+AGAIN = "The same batches again"
+
+
+# ---- bits per byte ------------------------------------------------------------------------------
+
+
+@lab.check(
+    points=1,
+    section=UNIT,
+    hints=(
+        "Three things change between the loss of a model and bits per byte: the sum over tokens, the unit of the "
+        "surprise, and what it is divided by.",
+        "A nat is 1 / ln 2 bits. How many bytes a text has, only its encoded form knows: `text.encode()`.",
+        "float(losses.sum()) / math.log(2) / len(text.encode()), after the empty text has been refused.",
+    ),
+    solution=(
+        "labs.lab02_corpora.reference:bits_per_byte",
+        "happyllm_support.text.storyworld:StoryWorld.bits_per_byte",
+    ),
+)
+def bits_per_byte(bits_per_byte: Remote) -> None:
+    ln2 = math.log(2)
+    example = torch.tensor([ln2, 3 * ln2], dtype=torch.float64)
+    expect_close(bits_per_byte(example, "ab"), 2.0, "the example of the docstring")
+    expect_close(bits_per_byte(example, "é"), 2.0, "the result for one character of two bytes")
+    rng = torch.Generator().manual_seed(1)
+    for text in ("The duck found a red kite.\n", "小鸭子找到了一只红色的风筝。", "é" * 3 + "x"):
+        losses = 5 * torch.rand(7, generator=rng)
+        got = bits_per_byte(losses, text)
+        total = 0.0
+        for loss in losses.tolist():
+            total += loss
+        expect_close(got, total / len(text.encode("utf-8")) * math.log2(math.e), f"the result for {text!r}")
+        expect_close(got, reference.bits_per_byte(losses, text), f"the result for {text!r}")
+    text = "Ein Bär, ein 熊."
+    uniform = torch.full((len(text.encode()),), math.log(256))
+    expect_close(bits_per_byte(uniform, text), 8.0, "what a model pays that gives each of 256 bytes the same chance")
+    bits_per_byte.raises(ValueError, torch.zeros(0), "")
+
+
+# ---- entropy ------------------------------------------------------------------------------------
+
+PETS: reference.Grammar = {
+    "does": [(0.5, ["It ate."]), (0.5, ["It slept."])],
+    "leaves": [(1.0, ["Then it left."])],
+    "story": [
+        (0.5, ["A cat came in.", "does", "leaves"]),
+        (0.25, ["A dog came in.", "does", "leaves"]),
+        (0.25, ["A hen came in.", "It ate.", "leaves"]),
+    ],
+}
+TWICE: reference.Grammar = {
+    "S": [(0.5, ["A", "A"]), (0.5, ["stop"])],
+    "A": [(0.25, ["x"]), (0.75, ["y"])],
+}
+
+
+def some_grammar(seed: int) -> reference.Grammar:
+    """Six nonterminals with two or three rules each; a rule uses later ones only."""
+    rng = random.Random(seed)
+    grammar: reference.Grammar = {}
+    for i in range(6):
+        weights = [rng.randrange(1, 9) for _ in range(rng.choice([2, 3]))]
+        later = [f"N{j}" for j in range(i + 1, 6)] + ["a", "b"]
+        rules = [(w / sum(weights), rng.choices(later, k=rng.randrange(1, 3))) for w in weights]
+        grammar[f"N{i}"] = rules
+    return {name: grammar[name] for name in sorted(grammar, key=lambda name: rng.random())}
+
+
+def derivations(grammar: reference.Grammar, symbols: list[str]) -> list[float]:
+    """The probability of every derivation, one by one."""
+    if not symbols:
+        return [1.0]
+    rest = derivations(grammar, symbols[1:])
+    first = [p * q for p, body in grammar.get(symbols[0], [(1.0, [])]) for q in derivations(grammar, body)]
+    return [p * q for p in first for q in rest]
+
+
+@lab.check(
+    points=3,
+    section=SURPRISE,
+    hints=(
+        "Start with a nonterminal whose rules hold only words: its entropy is the sum of -p ln p.",
+        "If a rule is drawn, with probability p, then all that its symbols cost has to be paid as well: each "
+        "occurrence, and only then. So what follows is weighted with p.",
+        "Write a function of one symbol that calls itself for the symbols of each rule, and remember its result in a "
+        "dict. Words cost 0; rules with p = 0 are skipped, since they have no logarithm.",
+        "H[A] = sum(p * (-math.log(p) + sum(H(symbol) for symbol in body)) for p, body in grammar[A] if p > 0)",
+    ),
+    solution=("labs.lab02_corpora.reference:entropy", "happyllm_support.text.grammar_exact:entropy"),
+)
+def entropy(entropy: Remote) -> None:
+    bits = 1.5 + 0.75  # the animal; what it does, for all but hens
+    expect_close(entropy(PETS, "story"), bits * math.log(2), "the entropy of the chapter's five stories")
+    choice = -0.25 * math.log(0.25) - 0.75 * math.log(0.75)
+    expect_close(entropy(TWICE, "S"), math.log(2) + choice, "the entropy where a symbol is used twice")
+    expect_close(entropy(TWICE, "A"), choice, "the entropy from the second nonterminal on")
+    for seed in (3, 4, 7):
+        grammar = some_grammar(seed)
+        got = entropy(grammar, "N0")
+        listed = math.fsum(-p * math.log(p) for p in derivations(grammar, ["N0"]))
+        expect_close(got, listed, "the entropy, compared with a list of all derivations,")
+        expect_close(got, reference.entropy(grammar, "N0"), "the entropy of a grammar with six nonterminals")
+    doubling: reference.Grammar = {f"D{i}": [(1.0, [f"D{i + 1}", f"D{i + 1}"])] for i in range(40)}
+    doubling["D40"] = [(0.3, ["x"]), (0.7, ["y"])]
+    each = -0.3 * math.log(0.3) - 0.7 * math.log(0.7)
+    expect_close(entropy(doubling, "D0"), 2.0**40 * each, "the entropy of a text of 2^40 words")
+    never = {"S": [(0.2, ["x"]), (0.0, ["T", "T"]), (0.8, ["T", "y"])], "T": [(0.6, ["x"]), (0.4, ["y"])]}
+    expect_close(entropy(never, "S"), reference.entropy(never, "S"), "the entropy with a rule of probability 0")
+    entropy.raises(ValueError, {"S": [(0.5, ["x"]), (0.4, ["y"])]}, "S")
+
+
+# ---- n-grams ------------------------------------------------------------------------------------
+
+
+def formula(documents: list[list[int]], k: int, vocab_size: int, context: list[int], token: int) -> float:
+    """p_k of the chapter, counted by looking through all documents again for every question."""
+    if k == 0:
+        return 1 / vocab_size
+    before = context[len(context) - (k - 1) :]
+    followers = [
+        document[i] for document in documents for i in range(k - 1, len(document)) if document[i - k + 1 : i] == before
+    ]
+    shorter = formula(documents, k - 1, vocab_size, context, token)
+    return (followers.count(token) + shorter) / (len(followers) + 1)
+
+
+def some_documents(n: int, seed: int) -> list[list[int]]:
+    """Documents of 1 to 12 tokens below 6, of which some are frequent and repeat what came two before."""
+    rng = random.Random(seed)
+    documents: list[list[int]] = []
+    for _ in range(n):
+        ids: list[int] = []
+        for _ in range(rng.randrange(1, 13)):
+            repeat = len(ids) > 1 and rng.random() < 0.5
+            ids.append(ids[-2] if repeat else min(rng.randrange(6), rng.randrange(6)))
+        documents.append(ids)
+    return documents
+
+
+@lab.check(
+    points=3,
+    section=COUNTING,
+    hints=(
+        "One table is enough for all orders: for each context, a tuple of 0 to n - 1 tokens, a Counter of the tokens "
+        "that came after it.",
+        "At position i of a document the contexts are ids[i:i], ids[i-1:i], ids[i-2:i] ..., as far as the document "
+        "and the order allow. The total of a context is the sum of its counter.",
+        "probs: begin with 1 / V for every token, then go from the empty context to the longest one; at each step "
+        "(counts + p) / (total + 1). A context that was never seen leaves p as it is, all by itself.",
+        "surprise: for i, token in enumerate(ids): -log(self.probs(ids[:i])[token]).",
+    ),
+    solution=("labs.lab02_corpora.reference:NGram",),
+)
+def NGram(NGram: Remote) -> None:
+    small = NGram(2, 3)
+    small.learn([0, 1, 0])
+    small.learn([0, 0])
+    first, second = [(4 + 1 / 3) / 6, (1 + 1 / 3) / 6, (1 / 3) / 6], [0.0, 0.0, 0.0]
+    for token, count in enumerate((1, 1, 0)):
+        second[token] = (count + first[token]) / 3
+    expect_close(small.probs([]), torch.tensor(first, dtype=torch.float64), "the prediction for the first token")
+    expect_close(small.probs([0]), torch.tensor(second, dtype=torch.float64), "the prediction after a 0")
+    paid = torch.tensor([-math.log(first[0]), -math.log(second[1])], dtype=torch.float64)
+    expect_close(small.surprise([0, 1]), paid, "the surprise at 0, 1")
+    vocab_size = 7  # the last token never occurs
+    documents, unseen = some_documents(14, seed=1), [*some_documents(2, seed=2), [2, 6, 0, 5, 5, 6, 1]]
+    for n in (1, 3, 4):
+        model, known = NGram(n, vocab_size), reference.NGram(n, vocab_size)
+        for document in documents:
+            model.learn(document)
+            known.learn(document)
+        for context in ([], [0], [1, 0], [6, 1], [3, 0, 1, 0], [5, 5, 5, 2, 1, 0]):
+            got = model.probs(context)
+            k = min(n, len(context) + 1)
+            want = [formula(documents, k, vocab_size, context, token) for token in range(vocab_size)]
+            what = f"the prediction of order {n} after {context}"
+            if not expect_close(got, torch.tensor(want, dtype=torch.float64), what):
+                continue
+            expect_close(float(got.sum()), 1.0, f"the sum of {what.removeprefix('the ')}")
+        for ids in unseen:
+            expect_close(model.surprise(ids), known.surprise(ids), f"the surprise of order {n} at {ids}")
+        expect_close(model.probs([0, 1]), known.probs([0, 1]), "the prediction after some text was measured")
+
+
+# ---- splits -------------------------------------------------------------------------------------
+
+TEXTS = [
+    "The shy duck found a kite.",
+    "the shy duck found a kite",
+    "  The shy\n duck found\ta KITE!! ",
+    "The brave goat lost a lamp.",
+    "Theshyduckfoundakite",
+    "小鸭子找到了风筝。",
+    "小鸭子找到了风筝",
+    "小山羊弄丢了灯笼。",
+    "害羞的猫在池塘边等着朋友。",
+    "勇敢的狐狸卖掉了帽子!",
+    "The STRASSE is long",
+    "The straße is long.",
+    "Le café, 3 fois",
+]
+
+
+@lab.check(
+    points=3,
+    section=LEAKS,
+    numeric=False,
+    hints=(
+        "Nothing may matter but the text itself: not its place in the list, not what else is there, not which process "
+        "asks. Python's own hash() of a string is another one in every process.",
+        "First the key: lower case in the sense of `casefold`, and then only characters for which `isalnum()` holds; "
+        "that keeps Chinese. Whatever copies have in common must be all that the hash sees.",
+        "hashlib.blake2b(key.encode(), digest_size=8, salt=...).digest() are 8 bytes; int.from_bytes(..., 'big') / "
+        "2**64 lies between 0 and 1. Cutting a longer digest to 8 bytes is another hash.",
+        "Add up the shares while you go through them, and take the first part whose sum is larger than u.",
+    ),
+    solution=("happyllm_support.text.splits:split_of", "happyllm_support.text.splits:normalized"),
+)
+def split(split: Remote) -> None:
+    half = {"train": 0.5, "valid": 0.5}
+    parts = {"train": 0.5, "valid": 0.3, "test": 0.2}
+    got = split(TEXTS, parts)
+    if isinstance(got, list) and len(got) == len(TEXTS):
+        copies = {got[i] for i in (0, 1, 2, 4)}
+        what = "copies that differ in case, white space and punctuation do not lie in the same part"
+        expect(len(copies) == 1 and got[5] == got[6], what)
+    expect_equal(got, reference.split(TEXTS, parts), "the split of 13 documents")
+    example = ["A cat.", "a  CAT", "A pig."]
+    expect_equal(split(example, half), ["valid", "valid", "train"], "the example of the docstring")
+    rng = random.Random(3)
+    for seed in (1, 2):
+        many = [f"Story {rng.randrange(1000)} of {rng.choice(['a duck', '小猫'])}." for _ in range(60)]
+        once, reversed_ = split(many, parts, seed), split(many[::-1], parts, seed)
+        expect(once == reversed_[::-1], "a document's part depends on where it stands in the list")
+        expect(split(many, parts, seed=seed) == once, "the same call gives another split the second time")
+        expect_equal(split(many[7:19], parts, seed), once[7:19], "the split of 12 of 60 documents")
+        expect_equal(once, reference.split(many, parts, seed), f"the split of 60 documents with seed {seed}")
+    numbers = [f"document {i}" for i in range(500)]
+    train, other = split(numbers, {"train": 0.8, "valid": 0.2}), split(numbers, {"train": 0.8, "valid": 0.2}, 5)
+    share = Counter(train).get("train", 0) / 500
+    expect(0.74 < share < 0.86, f"of 500 documents, {share:.0%} are in a part that should have 80 %")
+    both = sum(a == b == "valid" for a, b in zip(train, other, strict=False)) / 500
+    expect(
+        0.015 < both < 0.075, f"{both:.1%} are in a part of 20 % with either of two seeds; 4 % are expected by chance"
+    )
+    split.raises(ValueError, TEXTS, {"train": 0.8, "valid": 0.1})
+    split.raises(ValueError, TEXTS, {"train": 1.2, "valid": -0.2})
+
+
+# ---- rows ---------------------------------------------------------------------------------------
+
+
+@lab.check(
+    points=2,
+    section=ROWS,
+    hints=(
+        "Sort the numbers of the documents by length, longest first. Then decide one document at a time, and never "
+        "move one that has its place.",
+        "Keep the room that is left in each row. Among the rows with room >= length, the fullest one is the one with "
+        "the least room.",
+        "fitting = [r for r in range(len(rows)) if room[r] >= length]; if there are any, the document goes into "
+        "min(fitting, key=room.__getitem__).",
+    ),
+    solution=("happyllm_support.text.packing:plan_best_fit", "happyllm_support.text.packing:_best_fit"),
+)
+def best_fit(best_fit: Remote) -> None:
+    cases = [
+        ([9, 5, 7, 3, 6], 12),
+        ([4, 10, 3, 1], 10),
+        ([15, 19, 5, 11, 2], 19),
+        ([13, 1, 7, 4, 16, 12], 18),
+        ([17, 12, 30, 9, 22, 5, 31, 14, 8, 3, 19, 11], 40),
+    ]
+    rng = random.Random(11)
+    cases += [([rng.randrange(1, 20) for _ in range(n)], T) for n, T in ((15, 20), (40, 31), (25, 64))]
+    for lengths, T in cases:
+        rows = best_fit(lengths, T)
+        what = f"{lengths} in rows of {T}" if len(lengths) < 15 else f"{len(lengths)} documents in rows of {T}"
+        if not is_plan(rows):
+            expect(False, f"{what}: the result is no list of lists of document numbers")
+            continue
+        placed = sorted(number for row in rows for number in row)
+        if not expect(placed == list(range(len(lengths))), f"{what}: not every document lies in exactly one row"):
+            continue
+        filled = sorted(sum(lengths[number] for number in row) for row in rows)
+        if not expect(filled[-1] <= T, f"{what}: a row holds {filled[-1]} tokens"):
+            continue
+        known = reference.best_fit(lengths, T)
+        wanted = sorted(sum(lengths[number] for number in row) for row in known)
+        expect_equal(filled, wanted, f"{what}: the list of how full the rows are, sorted,")
+    best_fit.raises(ValueError, [3, 13, 5], 12)
+
+
+def is_plan(rows: Any) -> bool:
+    """Whether a value is a list of lists of whole numbers, none of them empty."""
+    return isinstance(rows, list) and all(
+        isinstance(row, list) and row and all(type(number) is int for number in row) for row in rows
+    )
+
+
+def places(rows: list[list[list[int]]], T: int, pad_id: int) -> dict[str, torch.Tensor]:
+    """The four arrays, place by place."""
+    filled: dict[str, list[list[int]]] = {"ids": [], "targets": [], "positions": [], "segments": []}
+    for row in rows:
+        line = [
+            (ids[i], ids[i + 1] if i + 1 < len(ids) else -100, i, segment)
+            for segment, ids in enumerate(row, start=1)
+            for i in range(len(ids))
+        ]
+        line += [(pad_id, -100, 0, 0)] * (T - len(line))
+        for name, values in zip(filled, zip(*line, strict=True), strict=True):
+            filled[name].append(list(values))
+    return {name: torch.tensor(values) for name, values in filled.items()}
+
+
+@lab.check(
+    points=3,
+    section=APART,
+    hints=(
+        "Begin with four arrays that are all padding: ids of pad_id, targets of -100, positions and segments of 0. "
+        "Then write each document over its places.",
+        "A document of n tokens that begins at place `at` covers at to at + n - 1, but has only n - 1 targets: its "
+        "last token has none, whatever lies to the right of it.",
+        "targets[b, at : at + n - 1] = document[1:], positions[b, at : at + n] = 0 ... n - 1, and the segment is the "
+        "number of the document within the row, from 1.",
+    ),
+    solution=("happyllm_support.text.packing:fill_rows",),
+)
+def fill_rows(fill_rows: Remote) -> None:
+    cases: list[tuple[list[list[list[int]]], int, dict[str, int]]] = [
+        ([[[11, 12, 13], [21, 22]]], 6, {}),
+        ([[[11, 12, 13, 14]], [[21], [31, 32]], [[41, 42], [51, 52, 53]]], 5, {"pad_id": 9}),
+        ([[[5, 6, 5, 6], [7, 8, 9]], [[3, 4], [2], [8, 7, 6]]], 8, {"pad_id": 1}),
+    ]
+    for rows, T, options in cases:
+        got = fill_rows(rows, T, **options)
+        names = sorted(got) if isinstance(got, dict) else None
+        if not expect_equal(names, ["ids", "positions", "segments", "targets"], "the list of the arrays' names"):
+            return
+        known, loops = reference.fill_rows(rows, T, **options), places(rows, T, options.get("pad_id", 0))
+        for name in ("ids", "segments", "positions", "targets"):
+            expect_equal(got[name], known[name], f"the array {name} for {rows} in rows of {T}")
+            expect_equal(got[name], loops[name], f"the array {name} for {rows} in rows of {T}")
+    fill_rows.raises(ValueError, [[[1, 2], [3, 4]], [[5, 6, 7], [8, 9]]], 4)
+
+
+# ---- batches ------------------------------------------------------------------------------------
+
+Taken = list[tuple[torch.Tensor, torch.Tensor]]
+
+
+def usable(taken: Taken, n_batches: int, shape: tuple[int, int], what: str) -> bool:
+    """Whether these are so many pairs of int64 tensors of this shape."""
+    if not expect_equal(len(taken), n_batches, f"the number of batches of {what}"):
+        return False
+    for pair in taken:
+        if not expect(isinstance(pair, tuple) and len(pair) == 2, f"{what}: a batch is no pair of inputs and targets"):
+            return False
+        for name, tensor in zip(("inputs", "targets"), pair, strict=True):
+            if not expect(isinstance(tensor, torch.Tensor), f"{what}: the {name} are no tensor"):
+                return False
+            got = (tensor.dtype, tuple(tensor.shape))
+            if not expect(
+                got == (torch.int64, shape), f"{what}: the {name} are {got[0]} {got[1]}; expected int64 {shape}"
+            ):
+                return False
+    return True
+
+
+@lab.check(
+    points=3,
+    section=AGAIN,
+    hints=(
+        "How many windows have all their targets? The last one needs a token more than it has inputs.",
+        "Make a list of the windows' numbers, shuffle it with a generator that depends on seed and epoch together, and "
+        "cut the list into pieces of batch_size.",
+        "n = (len(ids) - 1) // T; window w has the inputs ids[w * T : w * T + T] and the targets ids[w * T + 1 : w * T "
+        "+ T + 1]. torch.stack makes a batch of them.",
+        'random.Random(f"{seed} {epoch}").shuffle(order) keeps all epochs of all seeds apart; seed + epoch does not: '
+        "epoch 1 of seed 0 would be epoch 0 of seed 1.",
+    ),
+    solution=("labs.lab02_corpora.reference:batches", "happyllm_support.text.batches:TokenBatches"),
+)
+def batches(batches: Remote) -> None:
+    line = torch.arange(100, 200) * 3
+    # A single window leaves nothing to chance.
+    taken = list(batches(line[:6], 1, 5, seed=0))
+    if not usable(taken, 1, (1, 5), "6 tokens with T = 5"):
+        return
+    right = expect_equal(taken[0][0], line[None, :5], "the inputs of 6 tokens with T = 5")
+    if not (expect_equal(taken[0][1], line[None, 1:6], "the targets of 6 tokens with T = 5") and right):
+        return
+    if not expect_equal(len(list(batches(line[:5], 1, 5, seed=0))), 0, "the number of batches of 5 tokens with T = 5"):
+        return
+    # 101 tokens are 25 windows of 4, in batches of 3: 8 batches, and one window is left out. 97 tokens are 24 windows.
+    B, T = 3, 4
+    epochs: dict[tuple[int, int, int], list[list[int]]] = {}
+    for n, seed, epoch in ((101, 0, 0), (101, 0, 0), (101, 0, 1), (101, 1, 0), (97, 0, 0), (97, 7, 2)):
+        what = f"{n} tokens with T = {T} (seed {seed}, epoch {epoch})"
+        ids = torch.arange(n) + 1000
+        taken = list(batches(ids, B, T, seed=seed, epoch=epoch))
+        if not usable(taken, 8, (B, T), what):
+            return
+        grid = [[[int(start) - 1000 for start in inputs[:, 0]], inputs, targets] for inputs, targets in taken]
+        starts: list[list[int]] = [entry[0] for entry in grid]
+        for batch, inputs, targets in grid:
+            if not expect(all(0 <= s <= n - T - 1 for s in batch), f"{what}: a window begins at none of its places"):
+                return
+            expect_equal(inputs, torch.stack([ids[s : s + T] for s in batch]), f"the inputs of {what}")
+            expect_equal(targets, torch.stack([ids[s + 1 : s + T + 1] for s in batch]), f"the targets of {what}")
+        flat = [start for batch in starts for start in batch]
+        expect(all(s % T == 0 for s in flat), f"{what}: windows do not begin at multiples of T, so they overlap")
+        expect(len(set(flat)) == 24, f"{what}: {24 - len(set(flat))} of 24 windows come again instead of others")
+        expect(flat != sorted(flat), f"{what}: the windows come in their order in the text")
+        key = (n, seed, epoch)
+        expect(epochs.get(key, starts) == starts, f"{what}: the same call gives other batches the second time")
+        epochs[key] = starts
+    expect(epochs[101, 0, 0] != epochs[101, 0, 1], "epoch 1 has the same order as epoch 0")
+    expect(epochs[101, 0, 0] != epochs[101, 1, 0], "seed 1 has the same order as seed 0")
+    expect(epochs[101, 0, 1] != epochs[101, 1, 0], "epoch 1 of seed 0 is epoch 0 of seed 1")
+    together = [{frozenset(batch) for batch in epochs[key]} for key in ((97, 0, 0), (97, 7, 2))]
+    expect(together[0] != together[1], "the same windows lie together in a batch in every epoch")
