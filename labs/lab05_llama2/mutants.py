@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from . import mutants_frequencies, mutants_model, mutants_rope, reference  # noqa: F401  # they declare theirs
@@ -168,5 +168,3 @@ class NoGate(reference.SwiGLU):
 class Biased(reference.SwiGLU):
     def __init__(self, d_model, d_ff):
         super().__init__(d_model, d_ff, bias=True)
-        for parameter in (self.gate_proj.bias, self.up_proj.bias, self.down_proj.bias):
-            nn.init.zeros_(parameter)

@@ -40,6 +40,13 @@ def fixed_theta(head_dim, theta=10000.0, *, scaling=None, factor=1.0):
     return reference.rope_frequencies(head_dim, 10000.0, scaling=scaling, factor=factor)
 
 
+@lab.mutant("rope_frequencies", "theta is ignored, and with it what ntk makes of it: the base is always 10,000")
+def constant_theta(head_dim, theta=10000.0, *, scaling=None, factor=1.0):
+    if scaling not in (None, "linear", "ntk"):
+        raise ValueError("unknown")
+    return _powers(head_dim, 10000.0) / (factor if scaling == "linear" else 1.0)
+
+
 @lab.mutant("rope_frequencies", "the exponent is -i/D instead of -2i/D, so that the slow half of the pairs is missing")
 def exponent_without_two(head_dim, theta=10000.0, *, scaling=None, factor=1.0):
     def powers(dim, base):

@@ -64,7 +64,7 @@ class _Llama(reference.SmallLlama):
 @lab.mutant("SmallLlama", "the last norm is left out")
 class NoFinalNorm(_Llama):
     def head(self, x):
-        return self.lm_head(x + 0 * self.final_norm(x))
+        return self.lm_head(x)
 
 
 @lab.mutant(
@@ -115,7 +115,7 @@ class Parallel(_Llama):
 class OneNorm(_Llama):
     def layer(self, block, x, rope):
         x = x + self.attention(block.attn, block.attn_norm(x), rope)
-        return x + block.mlp(block.attn_norm(x) + 0 * block.mlp_norm(x))
+        return x + block.mlp(block.attn_norm(x))
 
 
 @lab.mutant("SmallLlama", "the stream passes through the first block only, or through it again and again")
