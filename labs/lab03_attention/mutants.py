@@ -71,6 +71,11 @@ def not_divided(scores, dim=-1):
     return (scores - scores.amax(dim, keepdim=True)).exp()
 
 
+@lab.mutant("softmax", "the maximum is subtracted above the line only: the sum is that of other exponentials")
+def maximum_above_only(scores, dim=-1):
+    return (scores - scores.amax(dim, keepdim=True)).exp() / scores.exp().sum(dim, keepdim=True)
+
+
 @lab.mutant("softmax", "the logarithm of the weights is returned")
 def logarithm(scores, dim=-1):
     return scores.log_softmax(dim)
@@ -159,6 +164,15 @@ def from_the_bottom_right(q_positions, k_positions, q_segments=None, k_segments=
     T, S = q_positions.shape[1], k_positions.shape[1]
     triangle = torch.ones(T, S, dtype=torch.bool).tril(diagonal=S - T)
     return triangle & _same_document(q_positions, k_positions, q_segments, k_segments)
+
+
+@lab.mutant(
+    "mask_from_positions",
+    "the mask is a bare (T, S) triangle, into which neither positions nor rows of the batch enter",
+    section="More keys than queries",
+)
+def bare_triangle(q_positions, k_positions, q_segments=None, k_segments=None):
+    return torch.ones(q_positions.shape[1], k_positions.shape[1], dtype=torch.bool).tril()
 
 
 @lab.mutant("mask_from_positions", "positions are not compared at all, only segments")
@@ -289,6 +303,32 @@ def softmax_over_queries(q, k, v, mask=None, scale=None):
     if mask is not None:
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     return scores.softmax(-2) @ v
+
+
+@lab.mutant("sdpa", "the softmax runs over the heads, not over the keys")
+def softmax_over_heads(q, k, v, mask=None, scale=None):
+    scores = _scores(q, k, scale)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    return scores.softmax(1) @ v
+
+
+@lab.mutant("sdpa", "the softmax runs over the rows of the batch, not over the keys")
+def softmax_over_batch(q, k, v, mask=None, scale=None):
+    scores = _scores(q, k, scale)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    return scores.softmax(0) @ v
+
+
+@lab.mutant("sdpa", "keys and values have changed roles: the values are compared, and the keys averaged")
+def keys_and_values_exchanged(q, k, v, mask=None, scale=None):
+    return _average(_scores(q, v, scale), k, mask)
+
+
+@lab.mutant("sdpa", "the weights are returned, not the average of the values")
+def weights_returned(q, k, v, mask=None, scale=None):
+    return _average(_scores(q, k, scale), torch.eye(k.shape[2], dtype=q.dtype), mask)
 
 
 @lab.mutant("sdpa", "k is not transposed, which runs only where there are as many keys as head_dim")
