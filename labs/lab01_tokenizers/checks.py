@@ -236,7 +236,11 @@ def encode(encode: Remote) -> None:
         "Join the bytes of all ids first and decode once at the end. Check the range before you look anything up: a "
         "list takes negative indices.",
     ),
-    solution=("happyllm_support.text.tokenizer:Tokenizer.decode", "happyllm_support.text.bpe:BPEModel.token_bytes"),
+    solution=(
+        "happyllm_support.text.tokenizer:Tokenizer.decode",
+        "happyllm_support.text.tokenizer:Tokenizer.decode_bytes",
+        "happyllm_support.text.bpe:BPEModel",
+    ),
 )
 def decode(decode: Remote) -> None:
     expect_equal(decode([97, 257], [(97, 98), (256, 99)]), "aabc", "decode([97, 257], [(97, 98), (256, 99)])")

@@ -231,6 +231,11 @@ def ties_last(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pair]:
     return train_with(text, vocab_size, min_frequency, best=best)
 
 
+@lab.mutant("train", "a tie goes to the pair with the largest ids: max of (count, pair)", section="Ties")
+def ties_largest_ids(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pair]:
+    return train_with(text, vocab_size, min_frequency, best=lambda pairs: max(pairs, key=lambda p: (pairs[p], p)))
+
+
 @lab.mutant("train", "a tie is decided by the right token of the pair before the left one", section="Ties")
 def ties_right_first(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pair]:
     def best(pairs: Counter_) -> Pair:
@@ -339,6 +344,11 @@ def best_of_none(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pai
 
 def _left_over(text: str, merges: list[Pair]) -> list[list[int]]:
     return [reference.encode(piece, merges) for piece in reference.pretokenize(text)]
+
+
+@lab.mutant("train", "a vocab_size that has no room for the 256 bytes is accepted")
+def any_size(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pair]:
+    return train_with(text, max(vocab_size, 256), min_frequency)
 
 
 @lab.mutant("train", "the rarest pair is merged first")
@@ -453,6 +463,22 @@ def one_pass(text: str, merges: list[Pair]) -> list[int]:
             new = table.get((ids[i], ids[i + 1])) if i + 1 < len(ids) else None
             result.append(ids[i] if new is None else new)
             i += 1 if new is None else 2
+    return result
+
+
+@lab.mutant("encode", "one pass from the left merges what it can, and never goes back to look for an earlier merge")
+def never_back(text: str, merges: list[Pair]) -> list[int]:
+    table = {pair: 256 + k for k, pair in enumerate(merges)}
+    result: list[int] = []
+    for piece in reference.pretokenize(text):
+        ids, i = list(piece.encode()), 0
+        while i < len(ids) - 1:
+            new = table.get((ids[i], ids[i + 1]))
+            if new is None:
+                i += 1
+            else:
+                ids[i : i + 2] = [new]
+        result += ids
     return result
 
 
@@ -621,7 +647,14 @@ def one_late(ids: Iterable[int], vocab: list[bytes]) -> Iterator[str]:
         yield waiting
 
 
-@lab.mutant("decode_stream", "half a character at the end is dropped, and no U+FFFD comes")
+@lab.mutant("decode_stream", "the decoder is not told that the stream has ended: half a character there is dropped")
+def never_final(ids: Iterable[int], vocab: list[bytes]) -> Iterator[str]:
+    stream = reference.Utf8Stream()
+    for token in ids:
+        yield stream.push(vocab[token])
+
+
+@lab.mutant("decode_stream", "half a character that is left in the buffer at the end is dropped, and no U+FFFD comes")
 def end_dropped(ids: Iterable[int], vocab: list[bytes]) -> Iterator[str]:
     stream = reference.Utf8Stream()
     for token in ids:
@@ -740,6 +773,11 @@ def alternatives(tokens: Iterable[str]) -> str:
 @lab.mutant("encode_special", "the text is not split at special tokens, allowed or not")
 def never_split(text: str, merges: list[Pair], special: Special, allowed: Collection[str] = ()) -> list[int]:
     return special_with(text, merges, special, allowed, "")
+
+
+@lab.mutant("encode_special", "nothing allowed is taken for everything allowed")
+def none_means_all(text: str, merges: list[Pair], special: Special, allowed: Collection[str] = ()) -> list[int]:
+    return reference.encode_special(text, merges, special, allowed or special)
 
 
 @lab.mutant("encode_special", "special tokens are recognised although they are not allowed")

@@ -10,10 +10,12 @@ import pytest
 
 from happyllm_support.grading.judge import Status, judge_locally
 from happyllm_support.grading.labs import load_lab
+from happyllm_support.grading.stubs import stub_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LAB = load_lab(ROOT / "labs", "lab01")
-STUBS = LAB.file.read_text("utf-8")
+STUBS = stub_of(LAB)  # not the file beside it, into which a learner may have written
+SOLUTION = ROOT / "tests" / "labs" / "solutions" / "lab01.py"
 EXAMPLE = re.compile(r"\b((?:pair_counts|merge|train|encode|decode|encode_special|pretokenize)\(.*\)) +-> (.+)")
 
 
@@ -35,15 +37,15 @@ def examples(text):
                     raise AssertionError(f"no value in {value!r}")
 
 
-@pytest.mark.parametrize("file", ["tokenizers.py", "README.md"])
-def test_the_examples_are_true(file):
-    found = list(examples((LAB.folder / file).read_text("utf-8")))
+@pytest.mark.parametrize("path", [STUBS, LAB.folder / "README.md"], ids=["stubs", "README"])
+def test_the_examples_are_true(path):
+    found = list(examples(path.read_text("utf-8")))
     assert len(found) >= 7
     for call, value in found:
         assert eval(call, dict(LAB.reference)) == value, call
 
 
-@pytest.mark.parametrize("path", [LAB.file, ROOT / "tests" / "labs" / "solutions" / "lab01.py"])
+@pytest.mark.parametrize("path", [STUBS, SOLUTION], ids=["stubs", "solution"])
 def test_the_given_helpers_are_those_of_the_reference(path):
     spec = importlib.util.spec_from_file_location("lab01_given", path)
     module = importlib.util.module_from_spec(spec)
