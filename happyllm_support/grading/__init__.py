@@ -18,7 +18,7 @@ From answers to a verdict:
 
 Isolation:
     guards                    what a learner's code may not do
-    child, forkserver         the process of a check, and the one that makes it
+    child, spawner            the process of a check, and the one that starts it
     processes                 start it, watch it, end it with all that it left
     grader                    a whole lab
     notebook                  one function from a notebook cell

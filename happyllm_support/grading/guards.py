@@ -10,7 +10,7 @@ import os
 import sys
 import sysconfig
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -76,7 +76,8 @@ class Guard:
 
     def install(self) -> None:
         """Hide the course's package from `import`, and watch what Python reports of itself, from now on."""
-        for name in [name for name in sys.modules if name.partition(".")[0] in COURSE]:
+        hidden = (*COURSE, *self._imports)
+        for name in [name for name in sys.modules if _within(name, hidden)]:
             del sys.modules[name]
         package, grading = types.ModuleType("happyllm_support"), types.ModuleType("happyllm_support.grading")
         package.__path__ = []
@@ -84,12 +85,11 @@ class Guard:
         package.__dict__["grading"] = grading
         sys.modules |= {"happyllm_support": package, "happyllm_support.grading": grading}
         sys.dont_write_bytecode = True
+        sys.meta_path.insert(0, _Finder(self._on_import))  # pyright: ignore[reportArgumentType]
         sys.addaudithook(self._watch)
 
     def _watch(self, event: str, args: tuple[Any, ...]) -> None:
-        if event == "import":
-            self._on_import(str(args[0]))
-        elif event == "open":
+        if event == "open":
             self._on_open(*args)
         elif event in CHANGES:
             self._on_change(event, args)
@@ -103,9 +103,9 @@ class Guard:
             self.forbid("it changes the limits under which it runs")
 
     def _on_import(self, name: str) -> None:
-        if name.partition(".")[0] in COURSE:
+        if _within(name, COURSE):
             self.forbid(f"it imports {name}; the exercise is to write it")
-        if any(name == banned or name.startswith(f"{banned}.") for banned in self._imports) and not _by_a_library():
+        if _within(name, self._imports) and not _by_a_library():
             self.forbid(f"it imports {name}; the exercise is to write what that library does")
 
     def _on_open(self, path: Any, mode: Any, flags: Any) -> None:
@@ -163,6 +163,20 @@ class GuardedWorkbench(Workbench):
             if self._functions:
                 stack.enter_context(_function_watch(self._functions, self._guard))
             return super().call(function, args, kwargs)
+
+
+class _Finder:
+    """Sees every import of a module that is not loaded yet; finds none."""
+
+    def __init__(self, seen: Callable[[str], None]) -> None:
+        self._seen = seen
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        self._seen(name)
+
+
+def _within(name: str, packages: Sequence[str]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
 
 
 def _by_a_library() -> bool:

@@ -1,13 +1,15 @@
 """What a lab is: its checks and the known wrong variants, declared in `labs/labNN_name/checks.py` and `mutants.py`.
 
-lab = Lab("Attention", minutes=90)
+What such a file says:
 
-@lab.check(points=2, needs=("softmax",), section="Why $\\sqrt{D}$, and of what", hints=("...", "..."))
-def sdpa(sdpa: Remote) -> None:
-    expect_close(sdpa(q, k, v), reference.sdpa(q, k, v))
+    lab = Lab("Attention", minutes=90)
 
-@lab.mutant("sdpa", "the scores are not divided by sqrt(head_dim)")
-def unscaled(q, k, v, mask=None): ...
+    @lab.check(points=2, needs=("softmax",), section="Why $\\sqrt{D}$, and of what", hints=("...", "..."))
+    def sdpa(sdpa: Remote) -> None:
+        expect_close(sdpa(q, k, v), reference.sdpa(q, k, v))
+
+    @lab.mutant("sdpa", "the scores are not divided by sqrt(head_dim)")
+    def unscaled(q, k, v, mask=None): ...
 """
 
 from __future__ import annotations

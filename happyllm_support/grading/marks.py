@@ -122,8 +122,12 @@ def as_csv(marks: Sequence[Mark]) -> str:
 
 
 def defused(cell: str) -> str:
-    """A cell that begins like a formula gets an apostrophe in front, which spreadsheets read as "this is text"."""
-    return f"'{cell}" if cell.lstrip()[:1] in ("=", "+", "-", "@") and cell.strip() else cell
+    """A cell that begins like a formula gets an apostrophe in front, which spreadsheets read as "this is text".
+
+    Control characters, line ends among them, become spaces.
+    """
+    cell = "".join(c if c.isprintable() else " " for c in cell)
+    return f"'{cell}" if cell.lstrip().startswith(("=", "+", "-", "@")) else cell
 
 
 def _without_points(student: str, lab: Lab, status: str, diagnosis: str) -> Iterator[Mark]:

@@ -146,7 +146,8 @@ def _source(code: Any) -> str:
         return inspect.getsource(code)
     except (OSError, TypeError):
         pass
-    methods = [value for value in vars(code).values() if isinstance(value, types.FunctionType)]
+    members = cast("dict[str, Any]", dict(vars(code)))
+    methods = [member for member in members.values() if isinstance(member, types.FunctionType)]
     for method in methods:  # a class of a notebook has no file; its methods know their cell
         lines = linecache.getlines(method.__code__.co_filename)
         for node in ast.walk(ast.parse("".join(lines))):
@@ -170,9 +171,9 @@ def _global_names(source: str) -> set[str]:
 
 def _is_plain(value: Any) -> bool:
     if isinstance(value, (list, tuple, set, frozenset)):
-        return all(map(_is_plain, cast("list[Any]", value)))
+        return all(_is_plain(item) for item in cast("list[Any]", value))
     if isinstance(value, dict):
-        return all(map(_is_plain, cast("dict[Any, Any]", value).items()))
+        return _is_plain(list(cast("dict[Any, Any]", value).items()))
     return isinstance(value, PLAIN) and value == value
 
 

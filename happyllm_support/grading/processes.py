@@ -1,6 +1,6 @@
 """The grader's side of the isolation: start the process of a check, watch it, end it with everything that it left.
 
-On Linux a fork server makes processes in milliseconds; elsewhere (or with `method="spawn"`) each is a new interpreter,
+On Linux a spawner makes processes in milliseconds; elsewhere (or with `method="spawn"`) each is a new interpreter,
 which takes seconds for importing torch and is otherwise the same.
 """
 
@@ -30,7 +30,7 @@ from happyllm_support.grading.judge import Stopped
 
 Method = Literal["fork", "spawn"]
 TICK = 0.02  # seconds between two looks at a process that is working
-START = "import sys; from happyllm_support.grading.{} import main; main(sys.argv[1:])"
+START = "import sys; from happyllm_support.grading.spawner import main; main(sys.argv[1:])"
 STARTUP = 120.0  # longest time that importing torch may take
 
 
@@ -59,7 +59,7 @@ class Launcher:
         self.close()
 
     def close(self) -> None:
-        """End the fork server and everything below it."""
+        """End the spawner and everything below it."""
         if self._control is not None:
             self._control.close()
             self._control = None
@@ -79,7 +79,7 @@ class Launcher:
         try:
             with theirs:
                 fds = (theirs.fileno(), output.fileno(), trace.fileno())
-                pid = self._fork(fds, scratch) if self.method == "fork" else self._spawn(fds, scratch)
+                pid = self._start(fds, scratch)
             return Worker(self, pid, ours, output, trace, scratch, job, seconds=seconds)
         except BaseException:
             ours.close()
@@ -88,28 +88,17 @@ class Launcher:
 
     def end(self, pid: int) -> int:
         """Kill a process, its group and its descendants, and return its exit status (negative: the signal)."""
-        if self.method == "spawn":
-            process = self._spawned
-            _kill_tree(pid, wait_first=True)
-            return process.wait()
         return int(self._ask({"end": pid})["status"])
 
-    def _fork(self, fds: tuple[int, ...], scratch: str) -> int:
+    def _start(self, fds: tuple[int, ...], scratch: str) -> int:
         if self._server is None or self._server.poll() is not None:
             self._start_server()
         return int(self._ask({"start": scratch}, fds)["pid"])
 
-    def _spawn(self, fds: tuple[int, ...], scratch: str) -> int:
-        command = [sys.executable, "-c", START.format("child"), *map(str, fds), scratch]
-        self._spawned = subprocess.Popen(
-            command, pass_fds=fds, env=_environment(), start_new_session=True, stdin=subprocess.DEVNULL
-        )
-        return self._spawned.pid
-
     def _start_server(self) -> None:
         self._control, theirs = socket.socketpair()
         with theirs:
-            command = [sys.executable, "-c", START.format("forkserver"), str(theirs.fileno())]
+            command = [sys.executable, "-c", START, str(theirs.fileno()), self.method]
             self._server = subprocess.Popen(
                 command,
                 pass_fds=[theirs.fileno()],
@@ -316,23 +305,13 @@ class Worker:
         return f", in line {found[1]}, in {found[2]}" if found else ""
 
 
-def _kill_tree(pid: int, *, wait_first: bool = False) -> None:
-    """Kill a process, its group and all processes below it."""
-    try:
+def _kill_tree(pid: int) -> None:
+    """Kill a process and all processes below it."""
+    with contextlib.suppress(psutil.Error):
         process = psutil.Process(pid)
-        below = process.children(recursive=True)
-    except psutil.Error:
-        below, process = [], None
-    if wait_first and process is not None:  # one that has just ended of itself keeps its own exit status
-        with contextlib.suppress(psutil.Error):
-            if process.status() == psutil.STATUS_ZOMBIE:
-                process = None
-    for group in (pid,):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(group, signal.SIGKILL)
-    for each in [*below, *([process] if process else [])]:
-        with contextlib.suppress(psutil.Error):
-            each.kill()
+        for each in [*process.children(recursive=True), process]:
+            with contextlib.suppress(psutil.Error):
+                each.kill()
 
 
 def _environment() -> dict[str, str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from happyllm_support.grading.labs import Lab, load_lab
 
 FILES = {
-    "reference.py": '''
+    "reference.py": """
 import torch
 from torch import Tensor
 
@@ -25,8 +25,8 @@ class Counter:
     def add(self, n: int) -> int:
         self.value += n
         return self.value
-''',
-    "checks.py": '''
+""",
+    "checks.py": """
 import torch
 
 from happyllm_support.grading.compare import expect_close, expect_equal
@@ -57,8 +57,8 @@ def Counter(Counter):
     counter = Counter(5)
     expect_equal(counter.add(2), 7)
     expect_equal(counter.add(4), 11, "the second sum")
-''',
-    "mutants.py": '''
+""",
+    "mutants.py": """
 from .checks import lab
 
 
@@ -74,7 +74,7 @@ class Forgetful:
 
     def add(self, n):
         return self.start + n
-''',
+""",
     "probe.py": '''
 """What the learner edits."""
 

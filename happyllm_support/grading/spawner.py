@@ -1,20 +1,26 @@
-"""A process that has imported torch and runs nothing: it forks one child for each check.
+"""The process between the grader and the checks: it starts one child for each check, and ends it with all it left.
 
-Forking is quick where importing torch takes seconds. This process must run no torch operator itself, since a fork
-after the first matrix product would leave the child waiting for threads that it does not have; and it is never the
-grader, which has run many. It also collects whatever a learner's code leaves behind: orphans become its children.
+With "fork" it has imported torch and runs nothing: forking is quick where importing torch takes seconds. It must run
+no torch operator itself, since a fork after the first matrix product would leave the child waiting for threads that it
+does not have; which is why it is not the grader, who has run many. With "spawn" each child is a new interpreter.
+
+On Linux whatever a learner's code leaves behind becomes a child of this process, and is ended. Elsewhere a process
+that has left its group and lost its parent cannot be found again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import psutil
@@ -24,11 +30,15 @@ from happyllm_support.grading import child
 PR_SET_CHILD_SUBREAPER = 36
 
 
-def serve(control: socket.socket) -> None:
+def serve(control: socket.socket, start: Callable[[list[int], str], int]) -> None:
     """Answer the grader until it goes: start a child, end it and everything that came from it.
 
     Messages are lines of JSON: `{"start": scratch}` with three file descriptors (connection, output, trace) is
     answered by `{"pid": ...}`, and `{"end": pid}` by `{"status": ..., "left": number of further processes ended}`.
+
+    Args:
+        control: the connection to the grader.
+        start: makes a child from the descriptors and the folder, and returns its process id.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -39,7 +49,7 @@ def serve(control: socket.socket) -> None:
             return
         message = json.loads(line)
         if "start" in message:
-            answer: dict[str, Any] = {"pid": _start(control, fds, message["start"])}
+            answer: dict[str, Any] = {"pid": start(fds, message["start"])}
         else:
             answer = _end(message["end"])
         for fd in fds:
@@ -47,7 +57,17 @@ def serve(control: socket.socket) -> None:
         control.sendall(json.dumps(answer).encode() + b"\n")
 
 
-def _start(control: socket.socket, fds: list[int], scratch: str) -> int:
+def spawn(fds: list[int], scratch: str) -> int:
+    """Start a new interpreter for a check."""
+    code = "import sys; from happyllm_support.grading.child import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", code, *map(str, fds), scratch]
+    process = subprocess.Popen(command, pass_fds=fds, start_new_session=True)
+    process.returncode = 0  # it is waited for by its id, not by this object
+    return process.pid
+
+
+def fork(control: socket.socket, fds: list[int], scratch: str) -> int:
+    """Start a check in a copy of this process."""
     pid = os.fork()
     if pid:
         return pid
@@ -95,8 +115,12 @@ def end_descendants(group: int | None = None) -> int:
 
 
 def main(arguments: list[str]) -> None:
-    """The file descriptor of the control connection is the only argument."""
-    child.preload()
+    """Two arguments: the file descriptor of the control connection, and "fork" or "spawn"."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    serve(socket.socket(fileno=int(arguments[0])))
+    control = socket.socket(fileno=int(arguments[0]))
+    if arguments[1] == "fork":
+        child.preload()
+        serve(control, functools.partial(fork, control))
+    else:
+        serve(control, spawn)
     os._exit(0)
