@@ -23,6 +23,12 @@ from . import reference
 
 lab = Lab("Attention", minutes=90)
 
+# headings of the chapter
+STABLE = "A softmax in one pass"
+SCALE = "Why $\\sqrt{D}$, and of what"
+BROKEN = "How masks break"
+BLIND = "Rows that may see nothing"
+
 SOFTMAX = ("_softmax", "_log_softmax", "_safe_softmax", "logsumexp", "_logsumexp")
 FUSED = (
     "torch.nn.functional.scaled_dot_product_attention",
@@ -310,7 +316,7 @@ def _right_groups(got: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None
 
 @lab.check(
     points=3,
-    section="A softmax in one pass",
+    section=STABLE,
     hints=(
         "Keep top (T, 1), total (T, 1) and sums (T, D). A block changes all three; sums / total is the answer so far.",
         "What has been summed is relative to the old top. When top grows it is too large by e^(new_top - top).",
