@@ -27,6 +27,7 @@ from typing import Any
 import yaml
 
 from happyllm_support.experiments import chosen_scale
+from happyllm_support.grading.page import write_into_book
 
 ROOT = Path(__file__).resolve().parent.parent
 HTML = ROOT / "build" / "html"
@@ -170,6 +171,7 @@ def render(*, draft: bool = False, gpu: bool = False) -> Path:
         if done.returncode or not (work / "_build" / "html" / "index.html").is_file():
             count = f"{len(warnings)} warnings" if warnings else "an error"
             raise BookError(f"Sphinx reported {count}; the whole output is in {LOG.relative_to(ROOT)}; {ADVICE}")
+        write_into_book(ROOT / "labs", work / "_build" / "html")
         target = ROOT / "build" / "gpu" / "html" if gpu else HTML
         shutil.rmtree(target, ignore_errors=True)
         os.replace(work / "_build" / "html", target)

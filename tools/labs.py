@@ -3,8 +3,8 @@
     python tools/labs.py stubs     # labs/.stubs from the files in labs/, and the list of labs in the book
     python tools/labs.py check     # whether both are as they would be written now; nothing is written
 
-`stubs` is for authors: it takes the files of `labs/` as they are for what a learner shall begin with. `check` belongs into
-a checkout in which nobody has solved anything; `make lint` calls it where HAPPYLLM_PRISTINE_LABS is set, as in CI.
+`stubs` is for authors: it takes the files of `labs/` as they are for what a learner shall begin with. `check` belongs
+into a checkout in which nobody has solved anything; `make lint` calls it where HAPPYLLM_PRISTINE_LABS is set, as in CI.
 """
 
 from __future__ import annotations

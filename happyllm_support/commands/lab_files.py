@@ -104,6 +104,9 @@ class Solution:
         checks = [check for check in lab.checks.values() if choice.check in (None, check.name)]
         sources = {place: source_of(place) for place in places(checks)}
         what = lab.id if choice.check is None else f"{lab.id}.{choice.check}"
+        if not sources:
+            print(f"The checks of {what} name no solution in the package; look into {lab.folder.name}/reference.py.")
+            return 0
         if not self.yes:
             require_terminal("show the solution")
             print(f"The solution of {what} is in the package:")
