@@ -243,6 +243,8 @@ def encode(encode: Remote) -> None:
     ),
 )
 def decode(decode: Remote) -> None:
+    expect_equal(decode([97, 256], [(97, 98), (256, 99)]), "aab", "decode([97, 256], [(97, 98), (256, 99)])")
+    expect_equal(decode([262, 44], ITS_MERGES), " cat,", "decode([262, 44], the chapter's merges)")
     expect_equal(decode([97, 257], [(97, 98), (256, 99)]), "aabc", "decode([97, 257], [(97, 98), (256, 99)])")
     expect_equal(decode([0xE8, 0xAF, 0xAD], []), "语", "the three bytes of 语")
     expect_equal(decode([258, 262, 263], ITS_MERGES), "the cat sat", "decode([258, 262, 263], the chapter's merges)")
@@ -393,6 +395,7 @@ def encode_special(encode_special: Remote) -> None:
         ("hat!<|end|>sat", {"<|end|>", "!<"}),
         ("end|user<>", {"<|end|>", "<|user|>"}),
         ("cats", {"cat"}),
+        ("sat<|end|>cat<|end|>", {"<|end|>"}),
         ("cat", set()),
         ("", {"cat"}),
         ("sat.<|end|>.<|user|>", set()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -159,6 +160,13 @@ def in_place(ids: list[int], pair: Pair, new: int) -> list[int]:
             ids[i : i + 2] = [new]
         i += 1
     return ids
+
+
+@lab.mutant("merge", "the walk looks behind the last id, and ids[i + 1] raises IndexError")
+def behind_the_end(ids: list[int], pair: Pair, new: int) -> list[int]:
+    if ids and replace_where(ids, pair, new)[-1] == pair[0]:
+        raise IndexError("list index out of range")
+    return reference.merge(ids, pair, new)
 
 
 @lab.mutant("merge", "three places go by after a replacement: the id behind the pair is lost")
@@ -499,6 +507,11 @@ def from_code_points(text: str, merges: list[Pair]) -> list[int]:
     return encode_with(text, merges, to_ids=lambda piece: list(map(ord, piece)))
 
 
+@lab.mutant("encode", "each piece gives a list of its own (append in place of extend)")
+def nested(text: str, merges: list[Pair]) -> list[list[int]]:
+    return [reference.encode(piece, merges) for piece in reference.pretokenize(text)]
+
+
 @lab.mutant("encode", "the ids of merges are one too large: merge k, counted from 0, makes 256 + k")
 def ids_one_too_large(text: str, merges: list[Pair]) -> list[int]:
     return [token + (token >= 256) for token in reference.encode(text, merges)]
@@ -603,6 +616,17 @@ def last_id_refused(ids: list[int], merges: list[Pair]) -> str:
     return reference.decode(ids, merges)
 
 
+@lab.mutant("decode", "ids from 256 on are not looked up among the merges: bytes() refuses them", section="By hand")
+def not_looked_up(ids: list[int], merges: list[Pair]) -> str:
+    return bytes(ids).decode("utf-8", "replace")
+
+
+@lab.mutant("decode", "the parts of a merged token are taken for bytes; they may be merged tokens", section="By hand")
+def taken_apart_once(ids: list[int], merges: list[Pair]) -> str:
+    parts = ((token,) if token < 256 else merges[token - 256] for token in checked(ids, merges))
+    return b"".join(map(bytes, parts)).decode("utf-8", "replace")
+
+
 @lab.mutant("decode", "spaces are put between tokens", section="By hand")
 def with_spaces(ids: list[int], merges: list[Pair]) -> str:
     vocab = vocab_of(merges)
@@ -662,17 +686,26 @@ def end_dropped(ids: Iterable[int], vocab: list[bytes]) -> Iterator[str]:
             yield text
 
 
-@lab.mutant("decode_stream", "half a character at the end raises UnicodeDecodeError")
-def end_raises(ids: Iterable[int], vocab: list[bytes]) -> Iterator[str]:
-    data = b""
-    stream = reference.Utf8Stream()
+@lab.mutant("decode_stream", "the decoder is strict: what is no character raises UnicodeDecodeError")
+def strict_decoder(ids: Iterable[int], vocab: list[bytes]) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder("utf-8")()
     for token in ids:
-        data += vocab[token]
-        if text := stream.push(vocab[token]):
+        if text := decoder.decode(vocab[token]):
             yield text
-    stream.flush()
-    if data.decode("utf-8", "replace").endswith("\ufffd") and not data.endswith("\ufffd".encode()):
-        data.decode("utf-8")
+    decoder.decode(b"", final=True)
+
+
+@lab.mutant("decode_stream", "all that is collected waits while its text ends with U+FFFD, complete characters as well")
+def waits_at_replacement(ids: Iterable[int], vocab: list[bytes]) -> Iterator[str]:
+    pending = b""
+    for token in ids:
+        pending += vocab[token]
+        text = pending.decode("utf-8", "replace")
+        if not text.endswith("\ufffd"):
+            yield text
+            pending = b""
+    if pending:
+        yield pending.decode("utf-8", "replace")
 
 
 @lab.mutant("decode_stream", "each byte of half a character at the end becomes a U+FFFD of its own")
@@ -778,6 +811,14 @@ def never_split(text: str, merges: list[Pair], special: Special, allowed: Collec
 @lab.mutant("encode_special", "nothing allowed is taken for everything allowed")
 def none_means_all(text: str, merges: list[Pair], special: Special, allowed: Collection[str] = ()) -> list[int]:
     return reference.encode_special(text, merges, special, allowed or special)
+
+
+@lab.mutant("encode_special", "a part between two special tokens is looked up among all of them, allowed or not")
+def parts_looked_up(text: str, merges: list[Pair], special: Special, allowed: Collection[str] = ()) -> list[int]:
+    refused(special, allowed)
+    parts = re.split(f"({alternatives(allowed)})", text) if allowed else []
+    ids = [[special[part]] if part in special else reference.encode(part, merges) for part in parts]
+    return [token for row in ids for token in row] if allowed else reference.encode(text, merges)
 
 
 @lab.mutant("encode_special", "special tokens are recognised although they are not allowed")
