@@ -115,7 +115,11 @@ lab.mutant("entropy", "all rules of a nonterminal count as equally probable")(
 @lab.mutant("entropy", "each nonterminal counts once instead of as often as it is expected to be used")
 def each_once(grammar: Grammar, start: str) -> float:
     reference.entropy(grammar, start)
-    return sum(-p * math.log(p) for rules in grammar.values() for p, _ in rules if p > 0)
+    reached = [start]
+    for name in reached:
+        symbols = [symbol for p, body in grammar[name] if p > 0 for symbol in body if symbol in grammar]
+        reached += [symbol for symbol in dict.fromkeys(symbols) if symbol not in reached]
+    return sum(-p * math.log(p) for name in reached for p, _ in grammar[name] if p > 0)
 
 
 @lab.mutant("entropy", "expansion begins with the first key of the grammar instead of start")
@@ -263,6 +267,12 @@ class CountsTheEnd(Counts):
 class CountsKinds(Counts):
     def step(self, p: Tensor, seen: Tensor, context: tuple[int, ...]) -> Tensor:
         return (seen + p) / ((seen > 0).sum() + 1)
+
+
+@lab.mutant("NGram", "each follower of a context is counted once, however often it came")
+class CountsOnce(Counts):
+    def step(self, p: Tensor, seen: Tensor, context: tuple[int, ...]) -> Tensor:
+        return super().step(p, seen.clamp(max=1), context)
 
 
 @lab.mutant("NGram", "the surprise is measured in bits")

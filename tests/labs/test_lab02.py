@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from happyllm_support.grading.labs import load_lab, load_module
+from happyllm_support.grading.solution import places, source_of
 from happyllm_support.text.grammar import Grammar
 from happyllm_support.text.grammar_exact import entropy as entropy_of
 from happyllm_support.text.grammar_rules import Beat, Item, Line, Variable
@@ -53,6 +54,11 @@ def test_example_of_the_batches():
     ids = torch.tensor([5, 6, 7, 8, 9])
     windows = [(x.tolist(), y.tolist()) for x, y in LAB.reference["batches"](ids, 1, 2, seed=0)]
     assert sorted(windows) == [([[5, 6]], [[6, 7]]), ([[7, 8]], [[8, 9]])]
+
+
+def test_every_solution_can_be_shown():
+    for place in places(LAB.checks.values()):
+        assert place.partition(":")[2].rpartition(".")[2] in source_of(place)
 
 
 def test_the_hash_that_the_wrong_variants_use_is_that_of_the_package():
