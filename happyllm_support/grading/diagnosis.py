@@ -71,7 +71,8 @@ def _replies(lab: Lab, code: Any, target: str, transcript: list[tuple[bytes, byt
 def _same_reply(left: bytes, right: bytes) -> bool:
     a, b = wire.decode(left), wire.decode(right)
     if "raised" in a or "raised" in b:
-        return "raised" in a and "raised" in b and a["raised"]["type"] == b["raised"]["type"]
+        errors = [(reply["raised"]["type"], reply["raised"]["message"]) for reply in (a, b) if "raised" in reply]
+        return len(errors) == 2 and errors[0] == errors[1]
     return a["after"] == b["after"] and same(_comparable(a["value"]), _comparable(b["value"]), tolerance=MATCH)
 
 

@@ -106,7 +106,7 @@ class Guard:
         if _within(name, COURSE):
             self.forbid(f"it imports {name}; the exercise is to write it")
         if _within(name, self._imports) and not _by_a_library():
-            self.forbid(f"it imports {name}; the exercise is to write what that library does")
+            self.forbid(f"it imports {name}, which this exercise forbids")
 
     def _on_open(self, path: Any, mode: Any, flags: Any) -> None:
         if not isinstance(path, (str, bytes)):
@@ -201,7 +201,7 @@ def _operator_watch(names: frozenset[str], guard: Guard) -> Any:
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             name = func._schema.name.partition("::")[2]
             if name in names:
-                guard.forbid(f"it uses torch's {name.strip('_')}; the exercise is to write it")
+                guard.forbid(f"it uses torch's {name.strip('_')}, which this exercise forbids")
             return func(*args, **(kwargs or {}))
 
     return Watch()
@@ -214,7 +214,7 @@ def _function_watch(names: frozenset[str], guard: Guard) -> Any:
         def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             name = resolve_name(func)
             if name in names:
-                guard.forbid(f"it uses {name}; the exercise is to write it")
+                guard.forbid(f"it uses {name}, which this exercise forbids")
             return func(*args, **(kwargs or {}))
 
     return Watch()

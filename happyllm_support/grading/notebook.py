@@ -46,7 +46,7 @@ class Checked:
             found = verdict.diagnosis
             lines += [found.symptom, *([f"the call: {found.call}"] if found.call else [])]
             lines += [found.cause] if found.cause else []
-            lines.append(f"See chapter {self.lab.chapter[:2]}, {found.section!r}.")
+            lines.append(f"Read: chapter {self.lab.chapter[:2]}, section \"{found.section}\"")
         if verdict.output and not self.passed:
             lines += ["It printed:", textwrap.indent(verdict.output, "  ")]
         return "\n".join(lines)
@@ -146,7 +146,7 @@ def _source(code: Any) -> str:
         return inspect.getsource(code)
     except (OSError, TypeError):
         pass
-    members = cast("dict[str, Any]", dict(vars(code)))
+    members: dict[str, Any] = dict(code.__dict__)
     methods = [member for member in members.values() if isinstance(member, types.FunctionType)]
     for method in methods:  # a class of a notebook has no file; its methods know their cell
         lines = linecache.getlines(method.__code__.co_filename)
