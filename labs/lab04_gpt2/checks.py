@@ -75,7 +75,7 @@ def layer_norm(layer_norm: Remote) -> None:
         "The factor sqrt(2 / pi) stands in front of the whole bracket, x + 0.044715 x cubed.",
         "x / 2 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))",
     ),
-    solution=(f"{LAYERS}:GELUMLP", f"{LAYERS}:check_activation"),
+    solution=(f"{LAYERS}:GELUMLP",),
     no_operators=("gelu", "gelu_"),
 )
 def gelu(gelu: Remote) -> None:

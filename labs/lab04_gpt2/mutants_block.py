@@ -1,7 +1,5 @@
 """Mistakes in modules: the MLP and the block."""
 
-# ruff: noqa: D101, D102
-
 from __future__ import annotations
 
 from torch import nn

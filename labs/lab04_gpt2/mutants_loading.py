@@ -1,7 +1,5 @@
 """Mistakes in translating a Conv1D checkpoint."""
 
-# ruff: noqa: D101, D102, D103
-
 from __future__ import annotations
 
 from .checks import lab

@@ -1,7 +1,5 @@
 """Mistakes in the whole model, most of them in how head and embedding are tied."""
 
-# ruff: noqa: D101, D102
-
 from __future__ import annotations
 
 import torch

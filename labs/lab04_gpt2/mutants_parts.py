@@ -1,7 +1,5 @@
 """Mistakes in the formulas: LayerNorm and GELU."""
 
-# ruff: noqa: D103
-
 from __future__ import annotations
 
 import math

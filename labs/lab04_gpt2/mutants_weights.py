@@ -1,7 +1,5 @@
 """Mistakes in drawing the initial weights."""
 
-# ruff: noqa: D103
-
 from __future__ import annotations
 
 import math
@@ -20,17 +18,17 @@ def usual(name, std):
 
 
 def drawing(std_of, *, gain=torch.ones, bias=torch.zeros):
-    """An `initialise` with another standard deviation for matrices, or other gains and biases."""
+    """An `initialise` with another standard deviation for matrices, or other gains and biases; None: drawn."""
 
     def initialise(shapes, n_layer, generator, std=0.02):
         drawn = {}
         for name, shape in shapes.items():
-            if len(shape) == 2:
-                drawn[name] = std_of(name, shape, n_layer, std) * torch.randn(shape, generator=generator)
-            elif name.endswith("bias"):
-                drawn[name] = bias(shape) if bias is torch.zeros else std * torch.randn(shape, generator=generator)
+            constant = None if len(shape) == 2 else bias if name.endswith("bias") else gain
+            if constant is None:
+                scale = std_of(name, shape, n_layer, std) if len(shape) == 2 else std
+                drawn[name] = scale * torch.randn(shape, generator=generator)
             else:
-                drawn[name] = gain(shape) if gain is not torch.randn else std * torch.randn(shape, generator=generator)
+                drawn[name] = constant(shape)
         return drawn
 
     return initialise
@@ -69,7 +67,7 @@ mistake(
 )
 mistake(
     "up_proj is scaled down as well, which does not write into the stream",
-    drawing(lambda name, shape, n, std: right(f"{name}".replace("up_proj", "down_proj"), shape, n, std)),
+    drawing(lambda name, shape, n, std: right(name.replace("up_proj", "down_proj"), shape, n, std)),
 )
 mistake(
     "each matrix has the standard deviation of Xavier's rule",
@@ -97,8 +95,8 @@ mistake(
 mistake(
     "the argument std is not used, and 0.02 always is", drawing(lambda name, shape, n, _: right(name, shape, n, 0.02))
 )
-mistake("the biases are drawn at random", drawing(right, bias=torch.randn))
-mistake("the gains of the norms are drawn like weights", drawing(right, gain=torch.randn))
+mistake("the biases are drawn at random", drawing(right, bias=None))
+mistake("the gains of the norms are drawn like weights", drawing(right, gain=None))
 mistake("the gains of the norms are 0, which silences every part", drawing(right, gain=torch.zeros))
 
 

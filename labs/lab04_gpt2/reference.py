@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.func import functional_call
 
 from happyllm_support.model import attention, gpt2, layers
 from happyllm_support.model.gpt2_weights import gpt2_layout
@@ -14,8 +14,7 @@ __all__ = ["GELUMLP", "GPT2", "Attention", "Block", "LayerNorm", "StandIn"]
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
-    norm = LayerNorm(x.shape[-1], eps)
-    return F.layer_norm(x, norm.normalized_shape, weight, bias, norm.eps)
+    return functional_call(LayerNorm(x.shape[-1], eps), {"weight": weight, "bias": bias}, (x,))
 
 
 def gelu(x: Tensor) -> Tensor:
