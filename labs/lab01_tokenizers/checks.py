@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import codecs
 import random
-from collections import Counter
 from collections.abc import Iterator
-from itertools import islice, pairwise
+from itertools import islice
 
 from happyllm_support.grading.compare import expect, expect_equal, kind_of
 from happyllm_support.grading.labs import Lab
@@ -14,6 +13,7 @@ from happyllm_support.grading.remote import Remote
 from happyllm_support.grading.wire import Stream
 
 from . import reference
+from .oracles import encode_on_strings, noise, special_on_strings, spelled, train_on_strings
 
 lab = Lab(
     "Tokenizers",
@@ -28,48 +28,6 @@ STORY = (
     "look at the kite!! The river looked back; 12 + 12 = 24.\n\n"
     "小梅有一只红风筝。风筝飞过小河，飞过小山，飞过红屋顶。小梅说：看，风筝！小河看着小梅笑了。🙂🙂\n"
 )
-
-
-def noise(rng: random.Random, length: int, letters: str = "aab bc,") -> str:
-    """Text of few letters, in which pairs repeat, overlap and tie."""
-    return "".join(rng.choices(letters, k=length))
-
-
-def code_points(text: str) -> list[str]:
-    """The pieces of a text with a character per id, so that text methods can merge them."""
-    return ["".join(map(chr, piece.encode())) for piece in reference.pretokenize(text)]
-
-
-def train_on_strings(text: str, vocab_size: int, min_frequency: int) -> list[tuple[int, int]]:
-    """The rule of `train` once more, by other means: pairs of characters, merged with `str.replace`."""
-    pieces, merges = code_points(text), []
-    for new in range(256, vocab_size):
-        found = [pair for piece in pieces for pair in pairwise(piece)]
-        if not found:
-            break
-        counts = Counter(found)
-        left, right = min(counts, key=lambda p: (-counts[p], *(reference.rank(ord(c)) for c in p)))
-        if counts[left, right] < min_frequency:
-            break
-        merges.append((ord(left), ord(right)))
-        pieces = [piece.replace(left + right, chr(new)) for piece in pieces]
-    return merges
-
-
-def encode_on_strings(text: str, merges: list[tuple[int, int]]) -> list[int]:
-    """The rule of `encode` by other means: each merge in its turn, everywhere, by `str.replace`."""
-    pieces = code_points(text)
-    for k, (left, right) in enumerate(merges):
-        pieces = [piece.replace(chr(left) + chr(right), chr(256 + k)) for piece in pieces]
-    return [ord(character) for piece in pieces for character in piece]
-
-
-def spelled(merges: list[tuple[int, int]]) -> list[bytes]:
-    """The bytes of each id."""
-    vocab = [bytes([b]) for b in range(256)]
-    for left, right in merges:
-        vocab.append(vocab[left] + vocab[right])
-    return vocab
 
 
 @lab.check(
@@ -403,20 +361,5 @@ def encode_special(encode_special: Remote) -> None:
         got = encode_special(text, merges, special, allowed)
         what = f"encode_special({text!r}, allowed={sorted(allowed)})"
         expect_equal(got, reference.encode_special(text, merges, special, allowed), what)
-        expect_equal(got, _scan(text, merges, special, allowed), what)
+        expect_equal(got, special_on_strings(text, merges, special, allowed), what)
     encode_special.raises(ValueError, "a<|end|>", merges, special, {"<|end|>", "<|fin|>"})
-
-
-def _scan(text: str, merges: list[tuple[int, int]], special: dict[str, int], allowed: object) -> list[int]:
-    """The rule of `encode_special` by other means: character by character."""
-    ids: list[int] = []
-    start = i = 0
-    while i < len(text):
-        here = [token for token in special if token in allowed and text.startswith(token, i)]  # type: ignore[operator]
-        if here:
-            token = max(here, key=len)
-            ids += [*encode_on_strings(text[start:i], merges), special[token]]
-            start = i = i + len(token)
-        else:
-            i += 1
-    return ids + encode_on_strings(text[start:], merges)
