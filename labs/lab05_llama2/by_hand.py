@@ -67,8 +67,8 @@ def llama_by_hand(
     n_head: int,
     n_kv_head: int,
     *,
-    rope_theta: float,
-    norm_eps: float,
+    rope_theta: float = 10_000.0,
+    norm_eps: float = 1e-5,
 ) -> Tensor:
     """The same model in fp64, head by head and token by token, its rotation a complex product."""
     w = {name: value.double() for name, value in weights.items()}

@@ -50,6 +50,22 @@ def standard_deviation(x, weight, eps=1e-5):
     return (x.float() * (variance + eps).rsqrt()).to(x.dtype) * weight
 
 
+@lab.mutant("rms_norm", "the divisor comes from x.var(), which is taken around the mean and divides by C - 1")
+def variance_of_torch(x, weight, eps=1e-5):
+    return (x.float() * (x.float().var(-1, keepdim=True) + eps).rsqrt()).to(x.dtype) * weight
+
+
+@lab.mutant("rms_norm", "the mean is subtracted in the numerator, but not under the root")
+def numerator_centred(x, weight, eps=1e-5):
+    centred = x.float() - x.float().mean(-1, keepdim=True)
+    return (centred * (_mean_square(x) + eps).rsqrt()).to(x.dtype) * weight
+
+
+@lab.mutant("rms_norm", "eps is added to the quotient: parentheses are missing")
+def eps_after_division(x, weight, eps=1e-5):
+    return (x.float() * _mean_square(x).rsqrt() + eps).to(x.dtype) * weight
+
+
 @lab.mutant("rms_norm", "the squares are summed instead of averaged")
 def summed(x, weight, eps=1e-5):
     return (x.float() * (_mean_square(x) * x.shape[-1] + eps).rsqrt()).to(x.dtype) * weight

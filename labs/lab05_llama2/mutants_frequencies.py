@@ -1,7 +1,5 @@
 """What people get wrong about the angles of RoPE in lab 05: frequencies, their scaling, positions."""
 
-# ruff: noqa: D101, D102, D103
-
 from __future__ import annotations
 
 import torch
@@ -36,11 +34,6 @@ def _scaled(powers, head_dim: int, theta: float, scaling: str | None, factor: fl
 
 
 @lab.mutant("rope_frequencies", "theta is ignored and 10,000 used")
-def fixed_theta(head_dim, theta=10000.0, *, scaling=None, factor=1.0):
-    return reference.rope_frequencies(head_dim, 10000.0, scaling=scaling, factor=factor)
-
-
-@lab.mutant("rope_frequencies", "theta is ignored, and with it what ntk makes of it: the base is always 10,000")
 def constant_theta(head_dim, theta=10000.0, *, scaling=None, factor=1.0):
     if scaling not in (None, "linear", "ntk"):
         raise ValueError("unknown")
@@ -63,7 +56,7 @@ def exponent_with_half(head_dim, theta=10000.0, *, scaling=None, factor=1.0):
     return _scaled(powers, head_dim, theta, scaling, factor)
 
 
-@lab.mutant("rope_frequencies", "the sign of the exponent is missing: these are radians the wrong way up, 1 / f")
+@lab.mutant("rope_frequencies", "the minus sign of the exponent is missing, so that these are 1 / f")
 def inverted(head_dim, theta=10000.0, *, scaling=None, factor=1.0):
     def powers(dim, base):
         return 1 / _powers(dim, base)

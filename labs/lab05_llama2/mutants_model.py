@@ -1,7 +1,5 @@
 """What people get wrong in the whole model of lab 05."""
 
-# ruff: noqa: D101, D102
-
 from __future__ import annotations
 
 import torch
@@ -82,11 +80,27 @@ class ScaledEmbedding(_Llama):
         return self.tok_emb(ids) * self.tok_emb.embedding_dim**0.5
 
 
-@lab.mutant("SmallLlama", "the parts add to the normed stream instead of to the stream itself")
+@lab.mutant("SmallLlama", "both parts add to the normed stream instead of to the stream itself")
 class NormedResidual(_Llama):
     def layer(self, block, x, rope):
         x = block.attn_norm(x)
         x = x + self.attention(block.attn, x, rope)
+        x = block.mlp_norm(x)
+        return x + block.mlp(x)
+
+
+@lab.mutant("SmallLlama", "attention adds to the normed stream instead of to the stream itself")
+class NormedBeforeAttention(_Llama):
+    def layer(self, block, x, rope):
+        x = block.attn_norm(x)
+        x = x + self.attention(block.attn, x, rope)
+        return x + block.mlp(block.mlp_norm(x))
+
+
+@lab.mutant("SmallLlama", "the MLP adds to the normed stream instead of to the stream itself")
+class NormedBeforeMLP(_Llama):
+    def layer(self, block, x, rope):
+        x = x + self.attention(block.attn, block.attn_norm(x), rope)
         x = block.mlp_norm(x)
         return x + block.mlp(x)
 
@@ -118,7 +132,7 @@ class OneNorm(_Llama):
         return x + block.mlp(block.attn_norm(x))
 
 
-@lab.mutant("SmallLlama", "the stream passes through the first block only, or through it again and again")
+@lab.mutant("SmallLlama", "every layer is the first block")
 class FirstBlockOnly(_Llama):
     def stream(self, x, rope):
         for _ in self.blocks:

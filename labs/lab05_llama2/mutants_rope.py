@@ -1,7 +1,5 @@
 """What people get wrong about the rotation of RoPE in lab 05: signs, pairs, precision, the order of weights."""
 
-# ruff: noqa: D103
-
 from __future__ import annotations
 
 import torch

@@ -54,9 +54,8 @@ def test_the_order_of_rows():
 
 def test_swiglu():
     mlp = lab05.SwiGLU(1, 1)
-    mlp.load_state_dict(
-        {f"{name}_proj.weight": torch.tensor([[w]]) for name, w in zip(("gate", "up", "down"), (1.0, 2.0, 3.0))}
-    )
+    weights = {"gate": 1.0, "up": 2.0, "down": 3.0}
+    mlp.load_state_dict({f"{name}_proj.weight": torch.tensor([[w]]) for name, w in weights.items()})
     assert mlp(torch.ones(1)).item() == pytest.approx(4.386, abs=5e-4)
 
 
