@@ -80,5 +80,5 @@ def test_the_entropy_of_the_five_stories_agrees_with_the_engine_of_the_package()
         Beat(name="leaves", lines=(sentence("Then the {pet} left."),)),
     ]
     engine = entropy_of(Grammar([pet], beats, {"en": " "}))
-    pets = load_module(LAB.folder, "checks").PETS
+    pets = load_module(LAB.folder, "by_hand").PETS
     assert LAB.reference["entropy"](pets, "story") == pytest.approx(engine, abs=1e-12)
