@@ -120,15 +120,24 @@ def expect(condition: bool, symptom: str) -> bool:
     return bool(condition)
 
 
-def same(left: Any, right: Any, *, tolerance: float = 0.0) -> bool:
-    """Whether two values have equal types, shapes and contents; numbers up to a share of the largest of `right`."""
+def same(left: Any, right: Any, *, tolerance: float = 0.0, floor: float = 0.0) -> bool:
+    """Whether two values have equal types, shapes and contents; numbers up to a share of the largest of `right`.
+
+    Args:
+        left: any value that a `wire` message can hold.
+        right: the other one.
+        tolerance: largest difference, as a share of the largest magnitude in a tensor.
+        floor: least magnitude to take the share of, for tensors that hold nothing but rounding.
+    """
     import torch
 
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     if isinstance(left, (int, float)) and isinstance(right, (int, float)):
         return type(left) is type(right) and (
-            left == right or abs(left - right) <= tolerance * abs(right) or (left != left and right != right)
+            left == right
+            or abs(left - right) <= tolerance * max(abs(right), floor)
+            or (left != left and right != right)
         )
     if type(left) is not type(right):
         return False
@@ -139,17 +148,21 @@ def same(left: Any, right: Any, *, tolerance: float = 0.0) -> bool:
             return torch.equal(left, right)
         a, b = left.double(), right.double()
         finite = b[torch.isfinite(b)].abs()
-        scale = float(finite.max()) if finite.numel() else 0.0
+        scale = max(float(finite.max()) if finite.numel() else 0.0, floor)
         near = ((a - b).abs() <= tolerance * scale) | (a == b) | (torch.isnan(a) & torch.isnan(b))
         return bool(near.all())
     if isinstance(left, np.ndarray):
-        return same(torch.from_numpy(left.copy()), torch.from_numpy(right.copy()), tolerance=tolerance)
+        return same(torch.from_numpy(left.copy()), torch.from_numpy(right.copy()), tolerance=tolerance, floor=floor)
     if isinstance(left, (list, tuple)):
         pairs = zip(cast("list[Any]", left), cast("list[Any]", right), strict=False)
-        return len(cast("list[Any]", left)) == len(right) and all(same(a, b, tolerance=tolerance) for a, b in pairs)
+        return len(cast("list[Any]", left)) == len(right) and all(
+            same(a, b, tolerance=tolerance, floor=floor) for a, b in pairs
+        )
     if isinstance(left, dict):
         mine = cast("dict[Any, Any]", left)
-        return mine.keys() == right.keys() and all(same(mine[key], right[key], tolerance=tolerance) for key in mine)
+        return mine.keys() == right.keys() and all(
+            same(mine[key], right[key], tolerance=tolerance, floor=floor) for key in mine
+        )
     return bool(left == right)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -36,13 +37,15 @@ section { border-top: 1px solid var(--line); margin-top: 2rem; padding-top: 1rem
 .head { align-items: baseline; display: flex; flex-wrap: wrap; gap: 0.2rem 1rem; justify-content: space-between; }
 .bar { background: var(--bar); border-radius: 0.4rem; height: 0.8rem; margin: 0.5rem 0; overflow: hidden; }
 .bar span { background: var(--pass); display: block; height: 100%; }
-table { border-collapse: collapse; margin-top: 0.6rem; width: 100%; }
+table { border-collapse: collapse; margin-top: 0.6rem; table-layout: fixed; width: 100%; }
 th, td { border-top: 1px solid var(--line); padding: 0.35rem 1rem 0.35rem 0; text-align: left; vertical-align: top; }
-thead th { border-top: 0; color: var(--soft); font-size: 0.85rem; font-weight: 400; padding-bottom: 0.1rem; }
-tbody th { font-weight: 400; white-space: nowrap; }
-td.status { font-size: 0.85rem; font-weight: 600; white-space: nowrap; }
-td.points { white-space: nowrap; }
-td.line { width: 60%; }
+thead th { border-top: 0; color: var(--soft); font-size: 0.85rem; font-weight: 400; padding-bottom: 0.1rem;
+  width: 4.5rem; }
+thead th:first-child { width: 30%; }
+thead th:nth-child(3) { width: 6.5rem; }
+thead th:last-child { width: auto; }
+tbody th { font-weight: 400; }
+td.status { font-size: 0.85rem; font-weight: 600; line-height: 1.76; white-space: nowrap; }
 .PASS { color: var(--pass); } .FAIL { color: var(--fail); } .BLOCKED { color: var(--blocked); }
 .NOT { color: var(--soft); }
 svg { display: block; height: auto; margin: 0.8rem 0; max-width: 100%; }
@@ -51,7 +54,7 @@ ol { list-style: none; margin: 0; padding: 0; }
   thead { display: none; }
   tr { border-top: 1px solid var(--line); display: flex; flex-wrap: wrap; gap: 0 0.8rem; padding: 0.45rem 0; }
   th, td { border: 0; padding: 0; }
-  tbody th { flex: 1 1 auto; white-space: normal; }
+  tbody th { flex: 1 1 auto; }
   td.line { width: 100%; }
   td.line:empty { display: none; }
 }
@@ -155,12 +158,17 @@ def _history(history: Sequence[Moment], of: int) -> str:
     if not history:
         return ""
     rows = [
-        f"<li><span class='soft'>{escape(moment.time.replace('T', ' ').replace('Z', ' UTC'))}</span>"
+        f"<li><span class='soft'>{escape(_minute(moment.time))}</span>"
         f" {escape(moment.lab)}: {moment.points} points, {moment.total} in all</li>"
         for moment in reversed(history[-SHOWN_HISTORY:])
     ]
     drawing = _drawing([moment.total for moment in history], of) if len(history) > 1 else ""
     return f"<section>\n<h2>How it went</h2>\n{drawing}<ol>\n{chr(10).join(rows)}\n</ol>\n</section>"
+
+
+def _minute(time: str) -> str:
+    """`2026-01-31 12:00 UTC` for `2026-01-31T12:00:59Z`."""
+    return re.sub(r"^(\S{10})T(\d\d:\d\d):\d\dZ$", r"\1 \2 UTC", time)
 
 
 def _drawing(totals: Sequence[int], of: int) -> str:
