@@ -45,12 +45,14 @@ def open_files(pid):
     ("arguments", "expected"),
     [
         ([], ["happyllm doctor", "happyllm data sample", "happyllm tokenizer train"]),
-        (["--help"], ["happyllm doctor", "{tokenizer,data,doctor}"]),
+        (["--help"], ["happyllm doctor", "{tokenizer,data,lab,doctor}"]),
         (["tokenizer"], ["train", "encode", "decode", "inspect", "Example: happyllm tokenizer train"]),
         (["data"], ["list", "fetch", "sample", "prepare", "inspect", "Example: happyllm data prepare"]),
         (["tokenizer", "train", "--help"], ["--vocab-size", "--pattern", "--max-unique", "--force", "8192"]),
         (["tokenizer", "encode", "--help"], ["--allow-special", "--pieces", "--file"]),
         (["data", "prepare", "--help"], ["--workers", "--split", "--near-duplicates", "--separator"]),
+        (["lab"], ["grade", "hint", "solution", "reset", "marks", "3 an error of the grader itself"]),
+        (["lab", "grade", "--help"], ["--watch", "--strict", "--json", "--labs DIR", "--patience", "[LAB]"]),
         (["doctor", "--help"], ["--json"]),
         (["--version"], [f"happyllm {happyllm_support.__version__}"]),
     ],
@@ -65,6 +67,7 @@ def test_help(run, arguments, expected):
 def test_every_option_has_a_sentence(run):
     commands = [("tokenizer", c) for c in ("train", "encode", "decode", "inspect")]
     commands += [("data", c) for c in ("list", "fetch", "sample", "prepare", "inspect")] + [("doctor",)]
+    commands += [("lab", c) for c in ("grade", "hint", "solution", "reset", "marks")]
     for command in commands:
         _, out, _ = run(*command, "--help")
         rows = [line.strip("│ ") for line in out.splitlines() if line.startswith("│")]
@@ -78,8 +81,10 @@ def test_every_option_has_a_sentence(run):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["tokeniser"], "Unrecognized options: tokeniser; available subcommands: tokenizer, data, doctor"),
+        (["tokeniser"], "Unrecognized options: tokeniser; available subcommands: tokenizer, data, lab, doctor"),
         (["data", "lst"], "available subcommands: list, fetch, sample, prepare, inspect"),
+        (["lab", "grad"], "available subcommands: grade, hint, solution, reset, marks"),
+        (["lab", "hint"], "LAB"),
         (["doctor", "--jsn"], "Unrecognized options: --jsn; perhaps you meant --json; see `happyllm doctor --help`"),
         (["tokenizer", "train", "x"], "Missing from happyllm tokenizer train: --output PATH"),
         (
@@ -145,7 +150,7 @@ def test_long_messages_of_several_lines_become_one(refused, monkeypatch):
 
 
 def test_starting_is_quick_because_torch_stays_out():
-    code = "import sys; from happyllm_support.cli import main; main(['data', 'list']); main(['tokenizer', '--help']); "
+    code = "import sys; from happyllm_support.cli import main; main(['data', 'list']); main(['lab', '--help']); "
     code += "sys.exit(','.join(m for m in ('torch', 'transformers', 'matplotlib') if m in sys.modules) or 0)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert result.returncode == 0, result.stderr

@@ -25,13 +25,13 @@ TABLE = Path("book") / "labs_table.md"  # included by book/labs.md
 
 def table(labs: list[Lab]) -> str:
     """The list of all labs for the book, in MyST."""
-    lines = [":::{list-table}", ":header-rows: 1", ":widths: 22 50 13 15", ""]
-    lines += ["* - Lab", "  - Functions, with points", "  - Points", "  - Minutes"]
+    lines = [":::{list-table}", ":header-rows: 1", ":widths: 35 65", ""]
+    lines += ["* - Lab", "  - Functions, with points"]
     for lab in labs:
         functions = ", ".join(f"`{check.name}` {check.points}" for check in lab.checks.values())
         title = f"**{lab.id.removeprefix('lab')} {lab.title}**, after {{doc}}`chapter {lab.chapter[:2]}"
-        lines += [f"* - {title} <../chapters/{lab.chapter}>`", f"  - {functions}"]
-        lines += [f"  - {lab.points}", f"  - {lab.minutes}"]
+        lines += [f"* - {title} <../chapters/{lab.chapter}>`:", f"    {lab.points} points, about {lab.minutes} minutes"]
+        lines += [f"  - {functions}"]
     return "\n".join([*lines, ":::", ""])
 
 

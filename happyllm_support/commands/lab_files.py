@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 
 import tyro
 
-from happyllm_support.commands.output import console, say
+from happyllm_support.commands.output import console, put, say
 
 GRADER_FAILED = 3  # exit code: an error of the labs or of the grader, not of whoever uses them
 
@@ -69,12 +69,12 @@ class Hint:
         for line in filter(None, (note, second)):
             say(f"note: {line}")
         screen = console()
-        screen.print(f"{check.id}, hint {count} of {len(check.hints)}{' (the last one, again)' if again else ''}:\n")
-        screen.print(check.hints[count - 1] + "\n")
+        put(screen, f"{check.id}, hint {count} of {len(check.hints)}{' (the last one, again)' if again else ''}:\n")
+        put(screen, check.hints[count - 1] + "\n")
         if count < len(check.hints):
-            screen.print(f"One more: make lab-hint LAB={number}.{name}")
+            put(screen, f"One more: make lab-hint LAB={number}.{name}")
         else:
-            screen.print(f"There are no more. The solution: make lab-solution LAB={number}.{name}")
+            put(screen, f"There are no more. The solution: make lab-solution LAB={number}.{name}")
         return 0
 
 
@@ -190,4 +190,4 @@ def show_source(place: str, source: str) -> None:
         return
     from rich.syntax import Syntax
 
-    screen.print(Syntax(f"{header}\n\n{source}", "python", theme="ansi_dark", background_color="default"))
+    put(screen, Syntax(f"{header}\n\n{source}", "python", theme="ansi_dark", background_color="default"))

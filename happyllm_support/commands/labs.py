@@ -201,39 +201,39 @@ class Grade:
 
 def show_reports(outcome: Outcome, folder: Path) -> None:
     """Print the tables, the total, one failure in detail and what to do next."""
-    from happyllm_support.commands.output import console
+    from happyllm_support.commands.output import console, put
     from happyllm_support.grading import report as shown
     from happyllm_support.grading.judge import Status
     from happyllm_support.grading.selection import load_all
 
     screen = console()
     for report in outcome.reports:
-        screen.print(shown.lab_table(report))
-        screen.print()
+        put(screen, shown.lab_table(report), "")
     for line in outcome.notes:
-        screen.print(f"note: {line}\n")
+        put(screen, f"note: {line}\n")
     if not outcome.reports:
         return
     failed = [(r.lab, v) for r in outcome.reports for v in r.verdicts if v.status is Status.FAIL]
     if failed:
-        screen.print(shown.detail(*failed[0]))
-        screen.print()
+        put(screen, shown.detail(*failed[0]), "")
     if len(outcome.reports) > 1:
-        screen.print(f"In all: {outcome.points} of {shown.counted(outcome.of)}.")
-    screen.print(shown.next_step(outcome.reports, load_all(folder)[0]))
+        put(screen, f"In all: {outcome.points} of {shown.counted(outcome.of)}.")
+    put(screen, shown.next_step(outcome.reports, load_all(folder)[0]))
 
 
 def _unreadable(lab: Lab) -> str:
     """Why the learner's file cannot be graded, in one line, or ""."""
-    number = lab.id.removeprefix("lab")
+    from happyllm_support.grading.report import shown_path
+
+    file, number = shown_path(lab.file), lab.id.removeprefix("lab")
     if not lab.file.is_file():
-        return f"{lab.file} is missing; make lab-reset LAB={number} (or happyllm lab reset {number}) brings it back"
+        return f"{file} is missing; make lab-reset LAB={number} (or happyllm lab reset {number}) brings it back"
     try:
         lab.file.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
-        return f"{lab.file} is not UTF-8 (byte {error.start}); save it as UTF-8 in your editor"
+        return f"{file} is not UTF-8 (byte {error.start}); save it as UTF-8 in your editor"
     except OSError as error:
-        return f"{lab.file} cannot be read: {error.strerror}"
+        return f"{file} cannot be read: {error.strerror}"
     return ""
 
 

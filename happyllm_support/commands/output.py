@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from tqdm import tqdm
 
 WIDTH = 80  # of a report in a pipe
@@ -102,6 +102,16 @@ def console() -> Console:
     screen = Console(file=sys.stdout, markup=False, highlight=False, emoji=False, no_color=plain or None)
     screen.width = WIDTH if plain else min(screen.width, WIDEST)
     return screen
+
+
+def put(screen: Console, *shown: RenderableType) -> None:
+    """Print something with rich; in a pipe without the spaces with which it fills lines."""
+    with screen.capture() as captured:
+        screen.print(*shown)
+    text = captured.get()
+    if not screen.is_terminal:
+        text = "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+    sys.stdout.write(text)
 
 
 def visible(text: str) -> str:

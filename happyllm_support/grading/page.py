@@ -33,6 +33,7 @@ h2 { font-size: 1.2rem; margin: 0; }
 a { color: var(--link); }
 code { font: 0.92em/1.4 ui-monospace, monospace; }
 .soft { color: var(--soft); margin: 0.3rem 0; }
+.soft code { white-space: nowrap; }
 section { border-top: 1px solid var(--line); margin-top: 2rem; padding-top: 1rem; }
 .head { align-items: baseline; display: flex; flex-wrap: wrap; gap: 0.2rem 1rem; justify-content: space-between; }
 .bar { background: var(--bar); border-radius: 0.4rem; height: 0.8rem; margin: 0.5rem 0; overflow: hidden; }
@@ -49,7 +50,7 @@ td.status { font-size: 0.85rem; font-weight: 600; line-height: 1.76; white-space
 .PASS { color: var(--pass); } .FAIL { color: var(--fail); } .BLOCKED { color: var(--blocked); }
 .NOT { color: var(--soft); }
 svg { display: block; height: auto; margin: 0.8rem 0; max-width: 100%; }
-ol { list-style: none; margin: 0; padding: 0; }
+ol { font-size: 0.9rem; list-style: none; margin: 0; padding: 0; }
 @media (max-width: 640px) {
   thead { display: none; }
   tr { border-top: 1px solid var(--line); display: flex; flex-wrap: wrap; gap: 0 0.8rem; padding: 0.45rem 0; }

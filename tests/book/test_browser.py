@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import http.server
 import itertools
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,6 +20,11 @@ from typing import Any
 import pytest
 import yaml
 
+from happyllm_support.grading.diagnosis import Diagnosis
+from happyllm_support.grading.judge import Status, Verdict
+from happyllm_support.grading.page import render
+from happyllm_support.grading.progress import Progress
+from happyllm_support.grading.selection import load_all
 from tools import book
 
 pytestmark = pytest.mark.browser
@@ -27,6 +33,7 @@ THEMES = ("light", "dark")
 WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
 # Pages that Sphinx makes besides those of the table of contents.
 GENERATED = ["genindex", "py-modindex", "search"]
+PROGRESS = "labs/progress"  # made by the grader, in its own style
 
 SIDEWAYS = """() => {
   const page = document.scrollingElement, edge = page.clientWidth + 1;
@@ -145,7 +152,7 @@ def test_no_page_is_left_out(html: Path) -> None:
     """What the tests below open is all there is, apart from the listings of source code."""
     there = {path.relative_to(html).with_suffix("").as_posix() for path in html.rglob("*.html")}
     expected = {*documents(), *GENERATED}
-    assert {name for name in there if not name.startswith(("_modules/", "_static/"))} == {*expected, "index"}
+    assert {name for name in there if not name.startswith(("_modules/", "_static/"))} == {*expected, "index", PROGRESS}
 
 
 @pytest.mark.parametrize("document", [*documents(), *GENERATED])
@@ -176,6 +183,51 @@ def test_first_page_leads_to_the_book(browser: Any, base_url: str) -> None:
         view.page.wait_for_url("**/book/index.html")
         assert view.page.title().startswith("Happy-LLM from Scratch")
         assert not [problem for problem in view.problems if "outside" in problem or "status" in problem]
+
+
+def sample_of_progress(folder: Path, html: Path) -> Path:
+    """A page of progress with everything that can be on it, beside nothing else."""
+    labs = load_all(book.ROOT / "labs")[0]
+    progress = Progress()
+    lines = ["This is what comes out when the scores are not divided by sqrt(head_dim).", "x" * 300]
+    for minute in range(30):
+        for lab in labs:
+            verdicts = []
+            for number, check in enumerate(lab.checks.values()):
+                status = list(Status)[(minute + number) % 4]
+                points = check.points if status is Status.PASS else 0
+                found = Diagnosis(symptom=lines[number % 2]) if status in (Status.FAIL, Status.BLOCKED) else None
+                verdicts.append(Verdict(id=check.id, status=status, points=points, of=check.points, diagnosis=found))
+            progress.record(lab.id, list(lab.checks), verdicts, time=f"2026-01-31T12:{minute:02d}:00Z")
+    path = folder / "progress.html"
+    path.write_text(render(labs, progress, book=html, to_book=f"{html.as_uri()}/", note="One line. " * 30), "utf-8")
+    return path
+
+
+@pytest.mark.parametrize("size", WIDTHS)
+@pytest.mark.parametrize("theme", THEMES)
+def test_progress_page(browser: Any, base_url: str, html: Path, tmp_path: Path, theme: str, size: str) -> None:
+    """As the grader writes it, and with much on it: no complaint, in the theme of the system, readable."""
+    sample = sample_of_progress(tmp_path, html)
+    for base, address in ((base_url, f"{PROGRESS}.html"), (f"{tmp_path.as_uri()}/", sample.name)):
+        with opened(browser, base, theme=theme, size=size) as view:
+            page = view.open(address)
+            assert not view.problems and not page.evaluate(SIDEWAYS), (view.problems, page.evaluate(SIDEWAYS))
+            red = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0]")
+            assert (int(red) > 200) == (theme == "light")
+            assert page.locator("section tbody tr").count() >= 20 and page.locator("script").count() == 0
+    statuses = {status.value for status in Status}
+    assert {row.partition("'>")[2] for row in re.findall(r"class='status [^<]+", sample.read_text("utf-8"))} == statuses
+
+
+def test_the_page_on_the_labs_leads_to_the_progress(browser: Any, base_url: str) -> None:
+    """There and back again."""
+    with opened(browser, base_url) as view:
+        view.open("book/labs.html").get_by_role("link", name="Your progress").click()
+        view.page.wait_for_url(f"**/{PROGRESS}.html")
+        view.page.get_by_role("link", name="How the labs work").click()
+        view.page.wait_for_url("**/book/labs.html")
+        assert not view.problems
 
 
 def test_theme_button(browser: Any, base_url: str) -> None:

@@ -49,11 +49,11 @@ def test_points_status_and_diagnosis(labs):
 
 def test_history_is_a_line_and_a_list(labs):
     for number, text in enumerate([HALF, RIGHT]):
-        grade(labs, text, f"2026-01-31T12:00:0{number}Z")
+        grade(labs, text, f"2026-01-31T12:0{number}:59Z")
     write_pages(labs)
     html = (labs / "progress.html").read_text("utf-8")
     assert "aria-label='Points over 2 gradings, from 1 to 3 of 6'" in html
-    assert re.search(r"2026-01-31 12:00:01 UTC lab01: 3 points, 3 in all 2026-01-31 12:00:00 UTC lab01: 1", plain(html))
+    assert re.search(r"2026-01-31 12:01 UTC lab01: 3 points, 3 in all 2026-01-31 12:00 UTC lab01: 1", plain(html))
     drawn = re.search(r"<path d='M2\.0 (\S+?)H638\.0V(\S+?)'", html)
     assert drawn and float(drawn[1]) > float(drawn[2])  # more points are higher up
 
