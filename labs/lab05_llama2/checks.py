@@ -304,7 +304,7 @@ def _expect_names(found: dict[str, Tensor], wanted: set[str]) -> bool:
     needs=("rms_norm", "RotaryPositions", "apply_rope", "SwiGLU"),
     section="The whole model",
     hints=(
-        "Begin with Block.forward (two lines, lab 04), then Attention.forward, then SmallLlama.",
+        "Begin with the forward of RMSNorm (one line) and Block (two, as in lab 04), then Attention, then SmallLlama.",
         "Attention: project, split into heads, turn queries and keys (not values), attend causally, join, o_proj.",
         "Key heads: k.repeat_interleave(H // K, dim=1), or enable_gqa=True; `repeat` deals them out in turn.",
         "SmallLlama: tok_emb, cos and sin once, the blocks in an nn.ModuleList called blocks, final_norm, lm_head.",

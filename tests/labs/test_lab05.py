@@ -1,4 +1,4 @@
-"""Lab 05: the examples in the docstrings of its stubs are true."""
+"""Lab 05: the examples in the docstrings of its stubs are true, and a notebook can bring all that is to be written."""
 
 import math
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from happyllm_support.grading import notebook
 from happyllm_support.grading.labs import load_lab
 
 LAB = load_lab(Path(__file__).resolve().parent.parent.parent / "labs", "05")
@@ -66,3 +67,8 @@ def test_the_names_in_the_docstring_of_the_model_are_its_parameters():
     block |= {f"blocks.0.mlp.{kind}_proj.weight" for kind in ("gate", "up", "down")}
     block |= {"blocks.0.attn_norm.weight", "blocks.0.mlp_norm.weight"}
     assert names == block | {"tok_emb.weight", "final_norm.weight", "lm_head.weight"}
+
+
+def test_a_notebook_is_not_given_what_the_learner_writes():
+    given = notebook._given(LAB)
+    assert not {"RMSNorm", "Attention", "Block"} & set(given), "unwritten, they would take the place of the learner's"
