@@ -120,6 +120,11 @@ def expect(condition: bool, symptom: str) -> bool:
     return bool(condition)
 
 
+def right_so_far() -> bool:
+    """Whether nothing has failed yet; a check that stops there lets one mistake be named before the next is seen."""
+    return session().failure is None
+
+
 def same(left: Any, right: Any, *, tolerance: float = 0.0, floor: float = 0.0) -> bool:
     """Whether two values have equal types, shapes and contents; numbers up to a share of the largest of `right`.
 

@@ -42,37 +42,59 @@ class Diagnosis:
         return self.cause or self.symptom
 
 
-def matching_mutant(lab: Lab, target: str, transcript: list[tuple[bytes, bytes]], *, seed: int) -> Mutant | None:
-    """The first known wrong variant that gives the same answers to all requests, or None.
+def matching_mutant(
+    lab: Lab, target: str, transcript: list[tuple[bytes, bytes]], *, seed: int
+) -> tuple[Mutant, bool] | None:
+    """The known wrong variant that gives the same answers.
 
-    A variant counts only if it answers at least one request otherwise than the reference does: else the transcript
-    does not show the mistake.
+    Each variant is asked everything again. One that answers all requests as the learner's code did is the mistake.
+    Code with two mistakes has no such variant; then the one counts that agrees up to the first wrong answer, that one
+    included, and explains at least half of the wrong answers and more of them than any other.
+
+    Args:
+        lab: the lab.
+        target: the function.
+        transcript: requests and the replies of the learner's code.
+        seed: of the check.
+
+    Returns:
+        The variant, and whether it explains everything; None when there is none.
     """
-    right = _replies(lab, lab.reference[target], target, transcript, seed)
+    replies = [reply for _, reply in transcript]
+    right = _replies(lab, target, None, transcript, seed)
+    wrong = [not _same_reply(reply, answer, answer) for reply, answer in zip(replies, right, strict=True)]
+    if not any(wrong):
+        return None  # the transcript does not show the mistake
+    first = wrong.index(True)
+    partial: list[tuple[int, Mutant]] = []
     for mutant in lab.mutants_of(target):
-        bench = Workbench({**lab.reference, target: mutant.code}, seed=seed)
-        differs = False
-        for (request, reply), reference in zip(transcript, right, strict=True):
-            answer = bench.handle(request)
-            if not _same_reply(answer, reply):
-                break
-            differs |= not _same_reply(answer, reference)
-        else:
-            if differs:
-                return mutant
-    return None
+        answers = _replies(lab, target, mutant, transcript, seed)
+        agrees = [_same_reply(*three) for three in zip(answers, replies, right, strict=True)]
+        if all(agrees):
+            return mutant, True
+        if all(agrees[: first + 1]):
+            partial.append((sum(a and w for a, w in zip(agrees, wrong, strict=True)), mutant))
+    most = max((explained for explained, _ in partial), default=0)
+    best = [mutant for explained, mutant in partial if explained == most]
+    return (best[0], False) if len(best) == 1 and 2 * most >= sum(wrong) else None
 
 
-def _replies(lab: Lab, code: Any, target: str, transcript: list[tuple[bytes, bytes]], seed: int) -> list[bytes]:
+def _replies(
+    lab: Lab, target: str, mutant: Mutant | None, transcript: list[tuple[bytes, bytes]], seed: int
+) -> list[bytes]:
+    """What a wrong variant, or the reference, answers to the same requests."""
+    code = mutant.code if mutant else lab.reference[target]
     bench = Workbench({**lab.reference, target: code}, seed=seed)
     return [bench.handle(request) for request, _ in transcript]
 
 
-def _same_reply(left: bytes, right: bytes) -> bool:
+def _same_reply(left: bytes, right: bytes, reference: bytes) -> bool:
+    """Whether two replies are the same; the words of an exception count only where the reference raises none."""
     a, b = wire.decode(left), wire.decode(right)
     if "raised" in a or "raised" in b:
-        errors = [(reply["raised"]["type"], reply["raised"]["message"]) for reply in (a, b) if "raised" in reply]
-        return len(errors) == 2 and errors[0] == errors[1]
+        if not ("raised" in a and "raised" in b and a["raised"]["type"] == b["raised"]["type"]):
+            return False
+        return "raised" in wire.decode(reference) or a["raised"]["message"] == b["raised"]["message"]
     left, right = _comparable(a["value"]), _comparable(b["value"])
     return a["after"] == b["after"] and same(left, right, tolerance=MATCH, floor=1e-3 * _largest(right))
 
@@ -174,11 +196,13 @@ def diagnose(lab: Lab, target: str, session: Session, *, seed: int) -> Diagnosis
     failure = session.failure
     assert failure is not None
     call = describe_call(target, failure.request)
-    mutant = matching_mutant(lab, target, session.transcript, seed=seed)
-    section = (mutant.section if mutant else None) or lab.checks[target].section
-    if mutant:
-        cause = f"This is what comes out when {mutant.says}."
+    match = matching_mutant(lab, target, session.transcript, seed=seed)
+    if match is not None:
+        mutant, alone = match
+        cause = f"This is what comes out when {mutant.says}{'.' if alone else '; something else is wrong as well.'}"
+        section = mutant.section or lab.checks[target].section
         return Diagnosis(symptom=failure.symptom, cause=cause, mutant=mutant, call=call, section=section)
+    section = lab.checks[target].section
     seen = pattern(failure.got, failure.want)
     cause = f"The result {seen}." if seen else ""
     return Diagnosis(symptom=failure.symptom, cause=cause, call=call, section=section)

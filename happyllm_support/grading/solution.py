@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from operator import attrgetter
 
 from happyllm_support.grading.compare import CheckError
-from happyllm_support.grading.labs import Check
+from happyllm_support.grading.labs import PACKAGE, Check
 
 
 def places(checks: Iterable[Check]) -> list[str]:
@@ -17,13 +17,16 @@ def places(checks: Iterable[Check]) -> list[str]:
 
 
 def source_of(place: str) -> str:
-    """The source of "module:name".
+    """The source of "module:name", where a module `labs.lab02_corpora.reference` is a file of that lab.
 
     Raises:
         CheckError: there is nothing of that name; the lab names something that the package does not have.
     """
     module, _, name = place.partition(":")
+    if module.startswith("labs."):
+        module = f"{PACKAGE}.{module.removeprefix('labs.')}"
     try:
-        return inspect.getsource(attrgetter(name)(importlib.import_module(module))).rstrip() + "\n"
+        found = attrgetter(name)(importlib.import_module(module))
+        return inspect.getsource(getattr(found, "func", found)).rstrip() + "\n"  # func: of a cached_property
     except (ImportError, AttributeError, TypeError, OSError) as error:
         raise CheckError(f"the solution {place} cannot be shown: {type(error).__name__}: {error}") from error

@@ -144,7 +144,7 @@ class Workbench:
         named = {**dict(target.named_parameters(remove_duplicate=False)), **dict(target.named_buffers())}
         for name, value in values.items():
             if name not in named:
-                known = ", ".join(sorted(named)) or "none"
+                known = ", ".join([*sorted(named)[:8], *(["..."] if len(named) > 8 else [])]) or "none"
                 raise AttributeError(f"the module has no parameter {name}; it has {known}")
             if named[name].shape != value.shape:
                 shapes = f"{tuple(named[name].shape)}, expected is {tuple(value.shape)}"

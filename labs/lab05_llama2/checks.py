@@ -8,9 +8,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from happyllm_support.grading.compare import expect, expect_close
+from happyllm_support.grading.compare import expect, expect_close, right_so_far
 from happyllm_support.grading.labs import Lab
-from happyllm_support.grading.remote import LearnerRaised, Remote, session
+from happyllm_support.grading.remote import LearnerRaised, Remote
 
 from . import reference
 from .by_hand import frequencies_by_hand, llama_by_hand, llama_weights, norm_by_hand, randn, turned_by_hand
@@ -19,11 +19,6 @@ lab = Lab("LLaMA2", minutes=120)
 
 LINEAR = {"scaling": "linear", "factor": 3.0}
 NTK = {"scaling": "ntk", "factor": 3.0}
-
-
-def _wrong() -> bool:
-    """Whether something is wrong already: then a check leaves off, so that one mistake is named before the next."""
-    return session().failure is not None
 
 
 @lab.check(
@@ -48,7 +43,7 @@ def rms_norm(rms_norm: Remote) -> None:
     expect_close(rms_norm(0.003 * x, weight), want, "the result for small numbers and the default eps", tolerance=3e-5)
     worked = rms_norm(torch.tensor([1.0, 7.0]), torch.ones(2), 11.0)
     expect_close(worked, torch.tensor([1 / 6, 7 / 6]), "the example with eps 11")
-    if _wrong():
+    if not right_so_far():
         return
     many = 3.0 + randn(2, 2048, seed=3)
     many, ones = many.bfloat16(), torch.ones(2048, dtype=torch.bfloat16)
@@ -81,7 +76,7 @@ def rope_frequencies(rope_frequencies: Remote) -> None:
     default = rope_frequencies(8)
     expect_close(default, torch.tensor([1.0, 0.1, 0.01, 0.001]), "the result for D = 8 and the default theta")
     for head_dim, theta, settings in ((10, 500.0, {}), (8, 10_000.0, LINEAR), (6, 500.0, NTK), (8, 90.0, NTK)):
-        if settings == LINEAR and _wrong():
+        if settings == LINEAR and not right_so_far():
             return
         got = rope_frequencies(head_dim, theta, **settings)
         kind = settings.get("scaling", "none")
@@ -92,7 +87,7 @@ def rope_frequencies(rope_frequencies: Remote) -> None:
             expect_close(ratio, torch.ones_like(ratio), f"got / expected for scaling {kind}", trivial=True)
     stretched = rope_frequencies(8, 10_000.0, scaling="ntk", factor=8.0)
     expect_close(stretched, torch.tensor([1.0, 0.05, 0.0025, 0.000125]), "the example for ntk")
-    if _wrong():
+    if not right_so_far():
         return
     rope_frequencies.raises(ValueError, 7, 10_000.0)
     rope_frequencies.raises(ValueError, 8, 10_000.0, scaling="cubic", factor=2.0)
@@ -113,11 +108,11 @@ def RotaryPositions(RotaryPositions: Remote) -> None:
     positions = torch.tensor([[0, 1, 2, 4, 6], [2, 7, 8, 20, 3]])
     rotary = RotaryPositions(6, theta=50.0)
     _expect_angles(rotary(positions), positions, 6, {"theta": 50.0}, tolerance=2e-5)
-    if _wrong():
+    if not right_so_far():
         return
     for settings in ({"theta": 700.0, **LINEAR}, {"theta": 700.0, **NTK}):
         _expect_angles(RotaryPositions(8, **settings)(positions), positions, 8, settings, tolerance=2e-5)
-    if _wrong():
+    if not right_so_far():
         return
     far = torch.tensor([[1000, 1003, 17]])
     _expect_angles(RotaryPositions(4)(far), far, 4, {}, tolerance=1e-3)
@@ -161,7 +156,7 @@ def _check_rotation(function: Remote, exact, pairs: list[tuple[int, int]], quart
     expect_close(example, torch.tensor([[[quarter]]]), "the example, a quarter turn")
     shared = function(x, cos[1:], sin[1:])
     expect_close(shared, exact(x, cos[1:], sin[1:]), "the result when all rows share the angles")
-    if _wrong():
+    if not right_so_far():
         return
     rough = _cancelling(cos, sin, pairs, seed)
     got = function(rough, cos, sin)
@@ -237,7 +232,7 @@ def interleaved_to_half_split(interleaved_to_half_split: Remote) -> None:
         theirs.append(reference.apply_rope_interleaved(_heads(x @ old.T, 8), cos, sin))
     scores = theirs[0] @ theirs[1].transpose(-2, -1)
     expect_close(ours[0] @ ours[1].transpose(-2, -1), scores, "the matrix of scores with the converted weights")
-    if not _wrong():
+    if right_so_far():
         interleaved_to_half_split.raises(ValueError, torch.ones(10, 3), 4)
 
 
@@ -338,7 +333,7 @@ def SmallLlama(SmallLlama: Remote) -> None:
         what = "the result of model(ids)"
         expect_close(got, exact(ids).detach(), what, tolerance=1e-4)
         expect_close(got, by_hand(plain), what, tolerance=1e-4)
-        if _wrong():
+        if not right_so_far():
             return
         exact(ids).backward(cotangent)
         for name, parameter in exact.named_parameters():

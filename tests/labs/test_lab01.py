@@ -98,4 +98,5 @@ def test_a_mistake_without_a_name_is_described_by_what_was_seen():
             yield from LAB.reference["decode_stream"]([next(ids, 10), next(ids, 10)], vocab)
 
     verdict = judge_locally(LAB, "decode_stream", late)
-    assert "complete" in verdict.line or "differs" in verdict.line or "expected is" in verdict.line, verdict.line
+    symptom = verdict.diagnosis.symptom
+    assert "complete" in symptom or "differs" in symptom or "expected is" in symptom
