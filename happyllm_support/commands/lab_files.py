@@ -190,4 +190,5 @@ def show_source(place: str, source: str) -> None:
         return
     from rich.syntax import Syntax
 
-    put(screen, Syntax(f"{header}\n\n{source}", "python", theme="ansi_dark", background_color="default"))
+    colours = Syntax("", "python", theme="ansi_dark", background_color="default")
+    screen.print(colours.highlight(f"{header}\n\n{source}"), soft_wrap=True)  # whole lines, to be copied

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -63,7 +65,7 @@ def test_a_newcomer_sees_no_points_and_where_to_begin(run, labs):
     assert "Lab 01: Counting   0 of 3 points" in out and "Lab 02: Words   0 of 3 points" in out
     assert "In all: 0 of 6 points." in out and out.count("NOT YET") == 3
     assert "Open labs/lab01_counting/counting.py and write `total`" in out and "\x1b" not in out
-    assert max(map(len, out.splitlines())) <= 80
+    assert max(map(len, out.splitlines())) <= 80 and not [line for line in out.splitlines() if line != line.rstrip()]
 
 
 def test_a_mistake_is_named_and_the_progress_is_kept(run, labs, solve):
@@ -363,6 +365,51 @@ def test_marks_of_an_interrupted_run_are_not_written(run, labs, pupils, monkeypa
     monkeypatch.setattr(FakeGrader, "grade", stop)
     assert run("lab", "marks", pupils[0], "--output", "marks.csv")[0] == 130
     assert not Path("marks.csv").exists()
+
+
+# make
+
+
+def make(*arguments):
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    of_an_outer_make = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "LAB", "WATCH", "STRICT", "YES", "HAPPYLLM_PRISTINE_LABS")
+    environment = {name: value for name, value in os.environ.items() if name not in of_an_outer_make}
+    command = ["make", "ENV=active", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["labs"], "grade"),
+        (["labs", "LAB=03"], "grade 03"),
+        (["labs", "LAB=03.sdpa", "WATCH=1"], "grade 03.sdpa --watch"),
+        (["labs", "STRICT=1"], "grade --strict"),
+        (["lab-hint", "LAB=03"], "hint 03"),
+        (["lab-solution", "LAB=03", "YES=1"], "solution 03 --yes"),
+        (["lab-reset", "LAB=03"], "reset 03"),
+    ],
+)
+def test_targets_of_make(arguments, command):
+    printed = make("-n", *arguments).stdout.splitlines()[-1]
+    assert printed.split() == ["python", "-m", "happyllm_support", "lab", *command.split()]
+
+
+@pytest.mark.parametrize("target", ["lab-hint", "lab-solution", "lab-reset"])
+def test_make_without_a_lab_says_so_in_one_line(target):
+    done = make(target)
+    assert done.returncode == 2 and not done.stdout and done.stderr.count("\n") == 1
+    assert f"say which lab, as in: make {target} LAB=03" in done.stderr
+
+
+def test_what_a_learner_writes_is_not_linted_and_pristine_labs_are_checked_on_request():
+    printed = make("-n", "lint").stdout
+    excluded = re.search(r'ruff check \. --extend-exclude "([^"]*)"', printed)
+    folders = sorted((ROOT / "labs").glob("lab[0-9][0-9]_*"))
+    assert excluded and excluded[1].split(",") == [f"labs/{f.name}/{f.name.partition('_')[2]}.py" for f in folders]
+    assert 'test -z "" || python tools/labs.py check' in printed
+    assert 'test -z "1" || python tools/labs.py check' in make("-n", "lint", "HAPPYLLM_PRISTINE_LABS=1").stdout
 
 
 # With the real grader, in a process of its own
