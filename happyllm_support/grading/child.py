@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import faulthandler
 import importlib
+import io
 import linecache
 import os
 import resource
@@ -17,6 +18,7 @@ import signal
 import socket
 import struct
 import sys
+import tempfile
 import types
 from dataclasses import dataclass
 
@@ -79,8 +81,7 @@ def serve(connection: socket.socket, output: int, trace: int, scratch: str) -> N
     sys.stdout = sys.stderr = open(  # noqa: SIM115
         1, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False
     )
-    os.chdir(scratch)
-    os.environ.update(HOME=scratch, TMPDIR=scratch)
+    _settle(scratch)
     faulthandler.enable(trace)
     faulthandler.register(signal.SIGUSR1, trace)
     torch.set_num_threads(1)
@@ -111,7 +112,7 @@ def _load(job: Job, scratch: str) -> tuple[Workbench, Guard, bytes]:
     module = types.ModuleType(job.module)
     module.__file__ = job.filename
     sys.modules[job.module] = module
-    lines = job.source.splitlines(keepends=True)
+    lines = io.StringIO(job.source).readlines()  # str.splitlines would split at a form feed, too
     linecache.cache[job.filename] = (len(job.source), None, lines, job.filename)
     guard = Guard(own=job.filename, scratch=scratch, protected=job.protected, imports=job.imports)
     if job.trusted:
@@ -127,11 +128,19 @@ def _load(job: Job, scratch: str) -> tuple[Workbench, Guard, bytes]:
         )
         guard.install()
     try:
-        exec(compile(job.source, job.filename, "exec"), module.__dict__)
-        reply = wire.encode({"value": [name for name in module.__dict__ if not name.startswith("__")]})
+        exec(compile(job.source, job.filename, "exec", dont_inherit=True), module.__dict__)
+        reply = wire.encode({"value": [str(name) for name in module.__dict__]})
     except BaseException as error:
         reply = wire.encode({"raised": describe(error, job.filename)})
     return bench, guard, reply
+
+
+def _settle(scratch: str) -> None:
+    """Make the empty folder the place of everything that a library keeps somewhere: settings, caches, temporary files."""
+    os.chdir(scratch)
+    homes = ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR", "HF_HOME", "TORCHINDUCTOR_CACHE_DIR")
+    os.environ.update(dict.fromkeys(homes, scratch), MPLBACKEND="agg")
+    tempfile.tempdir = scratch  # a library has asked for it already, before the fork
 
 
 def _limit(memory_mb: int) -> None:

@@ -53,6 +53,8 @@ def expect_close(
         if got.dtype != want.dtype:
             running.fail(f"{what} is {name_of(got.dtype)}; expected is {name_of(want.dtype)}", got=got, want=want)
             return False
+        if want.is_complex():
+            raise CheckError(f"{what}: the expected values are complex; compare torch.view_as_real of both")
         got_values, want_values = got.double(), want.double()
         if not trivial and want.numel() > 1 and bool((want_values == want_values.flatten()[0]).all()):
             raise CheckError(f"{what}: the expected values are all {want_values.flatten()[0]}; a constant would pass")
@@ -149,6 +151,8 @@ def same(left: Any, right: Any, *, tolerance: float = 0.0, floor: float = 0.0) -
     if isinstance(left, torch.Tensor):
         if left.shape != right.shape or left.dtype != right.dtype:
             return False
+        if left.is_complex():
+            left, right = torch.view_as_real(left), torch.view_as_real(right)
         if not left.is_floating_point():
             return torch.equal(left, right)
         a, b = left.double(), right.double()
@@ -157,7 +161,11 @@ def same(left: Any, right: Any, *, tolerance: float = 0.0, floor: float = 0.0) -
         near = ((a - b).abs() <= tolerance * scale) | (a == b) | (torch.isnan(a) & torch.isnan(b))
         return bool(near.all())
     if isinstance(left, np.ndarray):
-        return same(torch.from_numpy(left.copy()), torch.from_numpy(right.copy()), tolerance=tolerance, floor=floor)
+        if left.dtype != right.dtype:
+            return False
+        common = "complex128" if left.dtype.kind == "c" else "float64" if left.dtype.kind == "f" else None
+        a, b = (torch.from_numpy(np.array(array, dtype=common or array.dtype.newbyteorder("="))) for array in (left, right))
+        return same(a, b, tolerance=tolerance, floor=floor)
     if isinstance(left, (list, tuple)):
         pairs = zip(cast("list[Any]", left), cast("list[Any]", right), strict=False)
         return len(cast("list[Any]", left)) == len(right) and all(

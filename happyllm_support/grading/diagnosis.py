@@ -28,6 +28,7 @@ class Diagnosis:
         mutant: the known mistake, when it is one.
         call: the call that it is about, with shapes, or "".
         section: the heading of the chapter that explains it.
+        everywhere: it is about the whole file, which cannot be imported, and not about this function.
     """
 
     symptom: str
@@ -35,6 +36,7 @@ class Diagnosis:
     mutant: Mutant | None = None
     call: str = ""
     section: str = ""
+    everywhere: bool = False
 
     @property
     def line(self) -> str:
@@ -114,8 +116,11 @@ def _comparable(value: Any) -> Any:
     """Objects that stay where they are count as equal; what they do is seen in the calls that follow."""
     if isinstance(value, wire.Handle):
         return None
-    if isinstance(value, list):
-        return [_comparable(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, (list, tuple)):
+        items = [_comparable(item) for item in cast("list[Any]", value)]
+        return items if isinstance(value, list) else tuple(items)
+    if isinstance(value, dict):
+        return {key: _comparable(item) for key, item in cast("dict[Any, Any]", value).items()}
     return value
 
 
@@ -124,6 +129,8 @@ def pattern(got: Any, want: Any) -> str:
     import torch
 
     if not isinstance(got, torch.Tensor) or not isinstance(want, torch.Tensor) or not want.is_floating_point():
+        return ""
+    if got.is_complex() or not got.numel():
         return ""
     if got.shape != want.shape:
         if got.numel() == want.numel():
@@ -183,7 +190,8 @@ def _brief(value: Any) -> str:
 
     if isinstance(value, torch.Tensor):
         if value.numel() <= 6 and value.dim() <= 1:
-            return f"tensor({', '.join(f'{float(x):.4g}' for x in value.flatten())})"
+            numbers: list[Any] = value.flatten().tolist()
+            return f"tensor({', '.join(str(x) if isinstance(x, int) else f'{x:.4g}' for x in numbers)})"
         return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
     if isinstance(value, wire.Stream):
         return f"iter({_brief(value.values)})"

@@ -128,14 +128,16 @@ class Grader:
         started = time.perf_counter()
         passed: set[str] = set()
         verdicts: list[Verdict] = []
+        unusable: Diagnosis | None = None  # the file cannot be imported; once is enough to know
         for name, check in lab.checks.items():
             if name not in wanted:
                 continue
-            verdict = self.run(lab, name, solution)
+            verdict = self.run(lab, name, solution) if unusable is None else _failed(lab, name, unusable)
+            unusable = verdict.diagnosis if verdict.diagnosis and verdict.diagnosis.everywhere else None
             missing = [need for need in check.needs if need not in passed]
             if verdict.status is Status.PASS:
                 passed.add(name)
-            elif missing and verdict.status is Status.FAIL:
+            elif missing and verdict.status is Status.FAIL and unusable is None:
                 blocked = Diagnosis(symptom=f"needs {' and '.join(missing)} first", section=check.section)
                 verdict = replace(verdict, status=Status.BLOCKED, diagnosis=blocked)
             if only is None or name in only:
@@ -160,19 +162,19 @@ class Grader:
             protected=self._protected,
         )
         with self._launcher.worker(job, seconds=check.seconds * self._patience) as worker:
-
-            def failed(symptom: str) -> Verdict:
-                return _failed(lab, name, symptom)
-
             try:
                 first = worker.start()
             except Stopped as stop:
-                verdict = failed(f"while the file is imported, {stop}")
+                found = Diagnosis(symptom=f"while the file is imported, {stop}", everywhere=not stop.forbidden)
+                verdict = _failed(lab, name, found)
             else:
                 if "raised" in first:
-                    verdict = _not_imported(lab, name, LearnerRaised(first["raised"]))
+                    line = raised_line(LearnerRaised(first["raised"])).removeprefix("it ")
+                    found = Diagnosis(symptom=f"the file cannot be imported: {line}", everywhere=True)
+                    verdict = _failed(lab, name, found)
                 elif name not in worker.names:
-                    verdict = failed(f"the file defines no {name}; its stub is in the lab's README")
+                    symptom = f"the file defines no {name}; labs/.stubs/{lab.folder.name}.py has its stub"
+                    verdict = _failed(lab, name, Diagnosis(symptom=symptom))
                 else:
                     verdict = judge(lab, name, worker.ask)
             return replace(verdict, output=worker.printed())
@@ -185,11 +187,7 @@ def _with_needs(lab: Lab, names: set[str]) -> set[str]:
     return names
 
 
-def _failed(lab: Lab, name: str, symptom: str) -> Verdict:
+def _failed(lab: Lab, name: str, diagnosis: Diagnosis) -> Verdict:
     check = lab.checks[name]
-    diagnosis = Diagnosis(symptom=symptom, section=check.section)
+    diagnosis = replace(diagnosis, section=check.section)
     return Verdict(id=check.id, status=Status.FAIL, points=0, of=check.points, diagnosis=diagnosis)
-
-
-def _not_imported(lab: Lab, name: str, raised: LearnerRaised) -> Verdict:
-    return _failed(lab, name, f"the file cannot be imported: {raised_line(raised).removeprefix('it ')}")

@@ -40,7 +40,8 @@ CHANGES = {
     "os.link",
     "os.symlink",
 }
-LIBRARIES = tuple({sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")})
+STANDARD = tuple({sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib")})
+INSTALLED = tuple({sysconfig.get_path(kind) for kind in ("purelib", "platlib")})
 COURSE = ("happyllm_support", "happyllm_labs")
 
 
@@ -93,7 +94,7 @@ class Guard:
             self._on_open(*args)
         elif event in CHANGES:
             self._on_change(event, args)
-        elif event in PROCESSES:
+        elif event in PROCESSES and not _by_a_library(beyond=STANDARD):
             self.forbid(f"it starts another process ({event}); a lab has no use for one")
         elif event in SIGNALS:
             self.forbid(f"it sends a signal ({event}); a lab has no use for one")
@@ -179,13 +180,14 @@ def _within(name: str, packages: Sequence[str]) -> bool:
     return any(name == package or name.startswith(f"{package}.") for package in packages)
 
 
-def _by_a_library() -> bool:
-    """Whether the import that is under way was written in a library's file, not in the learner's."""
+def _by_a_library(beyond: tuple[str, ...] = ()) -> bool:
+    """Whether what is under way was written in a library's file, not in the learner's; looks past files in `beyond`."""
     frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
     while frame is not None:
         name = frame.f_code.co_filename
-        if name != __file__ and "importlib" not in name:
-            return name.startswith(LIBRARIES)
+        passed = name.startswith(beyond) and not name.startswith(INSTALLED) if beyond else False
+        if name != __file__ and "importlib" not in name and not passed:
+            return name.startswith((*INSTALLED, *STANDARD))
         frame = frame.f_back
     return False
 

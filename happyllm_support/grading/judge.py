@@ -24,7 +24,15 @@ class Status(Enum):
 
 
 class Stopped(Exception):
-    """The learner's process was ended: time, memory, a shortcut, a crash. The message says which, in one line."""
+    """The learner's process was ended: time, memory, a shortcut, a crash. The message says which, in one line.
+
+    Attributes:
+        forbidden: the code did what this exercise does not allow.
+    """
+
+    def __init__(self, message: str, *, forbidden: bool = False) -> None:
+        super().__init__(message)
+        self.forbidden = forbidden
 
 
 @dataclass(frozen=True, kw_only=True)

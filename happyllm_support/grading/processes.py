@@ -29,6 +29,7 @@ from happyllm_support.grading.compare import CheckError
 from happyllm_support.grading.judge import Stopped
 
 Method = Literal["fork", "spawn"]
+LONGEST_LINE = 160  # of what the learner's code prints
 TICK = 0.02  # seconds between two looks at a process that is working
 START = "import sys; from happyllm_support.grading.spawner import main; main(sys.argv[1:])"
 STARTUP = 120.0  # longest time that importing torch may take
@@ -199,7 +200,8 @@ class Worker:
         except (ValueError, AttributeError):
             raise self._stop("it writes into the connection to the grader") from None
         if forbidden is not None:
-            raise self._stop(str(forbidden))
+            self.end()
+            raise Stopped(str(forbidden), forbidden=True)
         if not {"value", "raised"} & set(content):
             raise self._stop("it writes into the connection to the grader")
         if os.fstat(self._output.fileno()).st_size >= MAX_OUTPUT:
@@ -221,9 +223,10 @@ class Worker:
     def printed(self, lines: int = 20) -> str:
         """The last lines that the learner's code printed."""
         size = os.fstat(self._output.fileno()).st_size
-        text = os.pread(self._output.fileno(), 4096, max(0, size - 4096)).decode("utf-8", "replace")
+        text = os.pread(self._output.fileno(), 1 << 16, max(0, size - (1 << 16))).decode("utf-8", "replace")
         clean = re.sub(r"[^\S\n\t ]|[\x00-\x08\x0b-\x1f\x7f]", "", text)
-        return "\n".join(clean.splitlines()[-lines:])
+        last = clean.splitlines()[-lines:]
+        return "\n".join(line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]} ..." for line in last)
 
     def _transfer(self, data: bytes) -> None:
         view = memoryview(data)
@@ -317,4 +320,5 @@ def _kill_tree(pid: int) -> None:
 def _environment() -> dict[str, str]:
     """That of this process, with one thread for every library."""
     threads = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    return {**os.environ, **threads, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"}
+    rest = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1", "TORCH_COMPILE_DISABLE": "1"}  # compilers are processes
+    return {**os.environ, **threads, **rest}

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from happyllm_support.grading.grader import Report
 
 STYLES = {Status.PASS: "bold green", Status.FAIL: "bold red", Status.BLOCKED: "yellow", Status.NOT_YET: "dim"}
+NOT_IMPORTED = "the file cannot be imported"  # how the grader begins what it says of such a file
 LONGEST_OUTPUT = 12  # lines of what the learner's code printed
 
 
@@ -75,6 +76,8 @@ def facts(lab: Lab, verdict: Verdict) -> list[tuple[str, str]]:
         lines = [printable(line) for line in verdict.output.rstrip().splitlines()]
         left_out = [f"(the last {LONGEST_OUTPUT} lines)"] if len(lines) > LONGEST_OUTPUT else []
         rows.append(("it printed", "\n".join([*left_out, *lines[-LONGEST_OUTPUT:]])))
+    if not is_readable(verdict):
+        return rows  # no chapter explains that, and no hint
     check = lab.checks[name_of(verdict)]
     section = (found.section if found else "") or check.section
     rows.append(("read", f'chapter {lab.chapter[:2]}, section "{heading_text(section)}"'))
@@ -96,11 +99,13 @@ def next_step(reports: Sequence[Report], labs: Sequence[Lab]) -> Text:
     verdicts = [(report.lab, verdict) for report in reports for verdict in report.verdicts]
     points, of = sum(verdict.points for _, verdict in verdicts), sum(verdict.of for _, verdict in verdicts)
     if points == of:
-        return Text.assemble(("Well done: ", "bold green"), f"all {counted(of)}. {_after(reports[-1].lab, labs)}")
+        return Text.assemble(("Well done: ", "bold green"), f"all {counted(of)}.\n{_after(reports[-1].lab, labs)}")
     wrong = next(((lab, v) for lab, v in verdicts if v.status is Status.FAIL), None)
     if wrong:
-        number = wrong[1].id.removeprefix("lab")
-        return Text(f"Next: change {name_of(wrong[1])} in {shown_path(wrong[0].file)}, then make labs LAB={number}")
+        file, number = shown_path(wrong[0].file), wrong[1].id.removeprefix("lab")
+        if not is_readable(wrong[1]):
+            return Text(f"Next: mend {file}, then\n  make labs LAB={number.partition('.')[0]}")
+        return Text(f"Next: change `{name_of(wrong[1])}` in {file}, then\n  make labs LAB={number}")
     lab, verdict = next((lab, v) for lab, v in verdicts if v.status is not Status.PASS)
     name = name_of(verdict)
     minutes = f"about {minutes_for(lab, name)} minutes, {counted(verdict.of)}"
@@ -161,6 +166,11 @@ def counted(points: int) -> str:
 def name_of(verdict: Verdict) -> str:
     """The function that a verdict is about."""
     return verdict.id.partition(".")[2]
+
+
+def is_readable(verdict: Verdict) -> bool:
+    """Whether the file could be imported, so that a failure is one of the function."""
+    return verdict.diagnosis is None or not verdict.diagnosis.symptom.startswith(NOT_IMPORTED)
 
 
 def shown_path(path: Path) -> str:

@@ -10,9 +10,11 @@ JSON's own values stand for themselves; everything else is an object with one ke
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import random
+import re
 import struct
 from collections.abc import Callable, Iterator
 from typing import Any, cast
@@ -20,6 +22,7 @@ from typing import Any, cast
 import numpy as np
 
 MAX_DEPTH = 100
+ARRAYS = "biufc"  # kinds of NumPy arrays: truth values, whole numbers, floating-point and complex numbers
 
 
 class Stream:
@@ -72,7 +75,7 @@ def decode(message: bytes, *, found: Callable[[Handle], Any] | None = None) -> A
         (length,) = struct.unpack_from(">Q", message)
         tree = json.loads(message[8 : 8 + length])
         return _decode(tree, memoryview(message)[8 + length :], found)
-    except (struct.error, KeyError, TypeError, IndexError, UnicodeDecodeError, RecursionError) as error:
+    except (struct.error, LookupError, TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
         raise ValueError(f"damaged message: {type(error).__name__}: {error}") from None
 
 
@@ -110,10 +113,12 @@ def _encode(value: Any, buffers: list[bytes], keep: Callable[[Any], Handle] | No
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, torch.Tensor):
+        if _dtype_name(value.dtype) not in _dtypes():
+            raise TypeError(f"a {_dtype_name(value.dtype)} tensor cannot be sent; convert it to float32, say")
         flat = torch.Tensor.contiguous(torch.Tensor.detach(value).cpu().resolve_conj().resolve_neg()).reshape(-1)
         data = flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
-        return {"tensor": [str(flat.dtype).removeprefix("torch."), list(value.shape), buffer(data)]}
-    if isinstance(value, np.ndarray) and cast("np.ndarray[Any, Any]", value).dtype.kind in "biufc":
+        return {"tensor": [_dtype_name(flat.dtype), list(value.shape), buffer(data)]}
+    if isinstance(value, np.ndarray) and cast("np.ndarray[Any, Any]", value).dtype.kind in ARRAYS:
         array = np.ascontiguousarray(cast("np.ndarray[Any, Any]", value))
         return {"array": [array.dtype.str, list(array.shape), buffer(array.tobytes())]}
     if isinstance(value, np.generic):
@@ -129,7 +134,7 @@ def _encode(value: Any, buffers: list[bytes], keep: Callable[[Any], Handle] | No
     if isinstance(value, dict):
         return {"dict": [[inner(key), inner(item)] for key, item in cast("dict[Any, Any]", value).items()]}
     if isinstance(value, torch.dtype):
-        return {"dtype": str(value).removeprefix("torch.")}
+        return {"dtype": _dtype_name(value)}
     if isinstance(value, torch.Generator):
         return {"generator": buffer(value.get_state().numpy().tobytes())}
     if isinstance(value, random.Random):
@@ -151,7 +156,7 @@ def _decode(tree: Any, buffers: memoryview, found: Callable[[Handle], Any] | Non
 
     def buffer(place: list[int]) -> bytearray:
         start, length = place
-        if start + length > len(buffers):
+        if start < 0 or length < 0 or start + length > len(buffers):
             raise ValueError("damaged message: a buffer is missing")
         return bytearray(buffers[start : start + length])
 
@@ -163,12 +168,14 @@ def _decode(tree: Any, buffers: memoryview, found: Callable[[Handle], Any] | Non
     match kind:
         case "tensor":
             name, shape, place = content
-            dtype = getattr(torch, name)
-            data = buffer(place)
+            dtype, data = _dtypes()[name], buffer(place)
             return (torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)).reshape(shape)
         case "array":
             name, shape, place = content
-            return np.frombuffer(buffer(place), dtype=np.dtype(name)).reshape(shape)
+            dtype = np.dtype(str(name))
+            if dtype.kind not in ARRAYS:
+                raise ValueError(f"an array of {name}")
+            return np.frombuffer(buffer(place), dtype=dtype).reshape(shape)
         case "bytes":
             return bytes(buffer(content))
         case "tuple":
@@ -178,7 +185,7 @@ def _decode(tree: Any, buffers: memoryview, found: Callable[[Handle], Any] | Non
         case "dict":
             return {inner(key): inner(item) for key, item in content}
         case "dtype":
-            return getattr(torch, content)
+            return _dtypes()[content]
         case "generator":
             state = torch.frombuffer(buffer(content), dtype=torch.uint8).clone()
             return torch.Generator().set_state(state)
@@ -194,6 +201,20 @@ def _decode(tree: Any, buffers: memoryview, found: Callable[[Handle], Any] | Non
             return handle if found is None else found(handle)
         case _:
             raise ValueError(f"damaged message: unknown kind {kind!r}")
+
+
+@functools.cache
+def _dtypes() -> dict[str, Any]:
+    """The types of tensors that can travel. Not all: PyTorch crashes when it makes quantized tensors from bytes."""
+    import torch
+
+    everything = {value for value in vars(torch).values() if isinstance(value, torch.dtype)}
+    names = {_dtype_name(dtype): dtype for dtype in everything}
+    return {name: dtype for name, dtype in names.items() if re.fullmatch(r"bool|(u?int|b?float|complex)\d\w*", name)}
+
+
+def _dtype_name(dtype: Any) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def is_iterator(value: Any) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import linecache
 import random
+import re
 import traceback
 from collections.abc import Iterator
 from typing import Any
@@ -169,6 +170,15 @@ def describe(error: BaseException, filename: str) -> dict[str, Any]:
     return {
         "type": type(error).__name__,
         "bases": [base.__name__ for base in type(error).__mro__],
-        "message": " ".join((error.msg if isinstance(error, SyntaxError) else str(error)).split())[:500],
+        "message": _message(error),
         "frames": lines[-5:],
     }
+
+
+def _message(error: BaseException) -> str:
+    """What an exception says, in one line that every terminal can show, whatever its class does."""
+    try:
+        text = str(error.msg or "") if isinstance(error, SyntaxError) else str(error)
+    except Exception as broken:
+        text = f"(its message cannot be shown: {type(broken).__name__})"
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", "?", " ".join(text.split()))[:500]
