@@ -200,7 +200,7 @@ class Grade:
 
 
 def show_reports(outcome: Outcome, folder: Path) -> None:
-    """Print the tables, the total, one failure in detail and what to do next."""
+    """Print the tables, the total, the failures of one lab (of several the first) in detail, and what to do next."""
     from happyllm_support.commands.output import console, put
     from happyllm_support.grading import report as shown
     from happyllm_support.grading.judge import Status
@@ -214,8 +214,9 @@ def show_reports(outcome: Outcome, folder: Path) -> None:
     if not outcome.reports:
         return
     failed = [(r.lab, v) for r in outcome.reports for v in r.verdicts if v.status is Status.FAIL]
-    if failed:
-        put(screen, shown.detail(*failed[0]), "")
+    several = len(outcome.reports) == 1 and all(shown.is_readable(verdict) for _, verdict in failed)
+    for lab, verdict in failed if several else failed[:1]:
+        put(screen, shown.detail(lab, verdict), "")
     if len(outcome.reports) > 1:
         put(screen, f"In all: {outcome.points} of {shown.counted(outcome.of)}.")
     put(screen, shown.next_step(outcome.reports, load_all(folder)[0]))

@@ -21,6 +21,7 @@ from small_labs import HALF, RIGHT, STUB, WRONG, FakeGrader, use_fake, write_lab
 from happyllm_support.cli import main
 from happyllm_support.grading import progress, watch
 from happyllm_support.grading.compare import CheckError
+from happyllm_support.grading.report import NOT_IMPORTED
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,13 +74,21 @@ def test_a_mistake_is_named_and_the_progress_is_kept(run, labs, solve):
     code, out, err = run("lab", "grade", "1")
     assert code == 0 and not err and "Lab 02" not in out and "In all" not in out
     assert "lab01.mean: FAIL" in out and "next hint    make lab-hint LAB=01.mean" in out
-    assert "when the sum is divided by two" in out and "Next: change mean in labs/lab01_counting/counting.py" in out
+    assert "when the sum is divided by two" in out and "Next: change `mean` in labs/lab01_counting/counting.py" in out
     kept = json.loads((labs / ".progress.json").read_text())
     assert kept["labs"]["lab01"]["mean"]["status"] == "FAIL" and len(kept["history"]) == 1
     assert "1 of 6 points" in (labs / "progress.html").read_text()
     solve(RIGHT)
     out = run("lab", "grade", "lab01")[1]
-    assert "Well done: all 3 points. Next: chapter 02" in out and "FAIL" not in out
+    assert "Well done: all 3 points.\nNext: chapter 02" in out and "FAIL" not in out
+
+
+def test_the_failures_of_one_lab_are_shown_in_detail_and_of_all_labs_the_first(run, labs, solve):
+    solve("def total(numbers):\n    return 0\n\n\ndef mean(numbers):\n    return 0.0\n")
+    out = run("lab", "grade", "1")[1]
+    assert "lab01.total: FAIL" in out and "lab01.mean: FAIL" in out
+    out = run("lab", "grade")[1]
+    assert "lab01.total: FAIL" in out and "lab01.mean: FAIL" not in out
 
 
 def test_one_function(run, labs, solve):
@@ -467,4 +476,4 @@ def test_marks_with_the_real_grader(tmp_path):
     assert (process.returncode, err) == (0, "")
     rows = {(row["student"], row["check"]): row for row in csv.DictReader(output.read_text("utf-8").splitlines())}
     assert rows["ada", "mean"]["points"] == "2" and rows["bob", "total"]["status"] == "FAIL"
-    assert "the file cannot be imported" in rows["bob", "total"]["diagnosis"]
+    assert NOT_IMPORTED in rows["bob", "total"]["diagnosis"]

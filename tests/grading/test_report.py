@@ -130,12 +130,20 @@ def test_what_to_do_next(labs):
     line = next_step([graded(first, HALF), untouched[1]], labs).plain
     assert line == "Next: write `mean` in labs/lab01_counting/counting.py (about 20 minutes, 2 points)."
     line = next_step([graded(first, WRONG), untouched[1]], labs).plain
-    assert line == "Next: change mean in labs/lab01_counting/counting.py, then make labs LAB=01.mean"
+    assert line == "Next: change `mean` in labs/lab01_counting/counting.py, then\n  make labs LAB=01.mean"
     done = graded(first, RIGHT)
     line = next_step([done], labs).plain
-    assert line == "Well done: all 3 points. Next: chapter 02 (chapters/02_words.ipynb), then make labs LAB=02"
+    assert line == "Well done: all 3 points.\nNext: chapter 02 (chapters/02_words.ipynb), then make labs LAB=02"
     last = graded(second, "def longest(text):\n    return max(text.split(), key=len)\n")
-    assert next_step([done, last], labs).plain == "Well done: all 6 points. That was the last lab."
+    assert next_step([done, last], labs).plain == "Well done: all 6 points.\nThat was the last lab."
+
+
+def test_a_file_that_cannot_be_imported_is_to_be_mended(labs):
+    line = f"{report.NOT_IMPORTED}: raises SyntaxError"
+    verdicts = tuple(failing(labs[0], line) for _ in range(2))
+    assert facts(labs[0], verdicts[0]) == [("seen", line)]
+    line = next_step([FakeReport(lab=labs[0], verdicts=verdicts)], labs).plain
+    assert line == "Next: mend labs/lab01_counting/counting.py, then\n  make labs LAB=01"
 
 
 def test_a_blocked_function_says_what_it_waits_for(labs):
