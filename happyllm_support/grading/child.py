@@ -29,6 +29,7 @@ from happyllm_support.grading.workbench import Workbench, describe
 MAX_MESSAGE = 256 << 20
 MAX_OUTPUT = 1 << 20
 PR_SET_PDEATHSIG = 1
+HOMES = ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "HF_HOME", "MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,10 +137,9 @@ def _load(job: Job, scratch: str) -> tuple[Workbench, Guard, bytes]:
 
 
 def _settle(scratch: str) -> None:
-    """Make the empty folder the place of everything that a library keeps somewhere: settings, caches, temporary files."""
+    """Make the empty folder the place of what libraries keep somewhere: settings, caches, temporary files."""
     os.chdir(scratch)
-    homes = ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR", "HF_HOME", "TORCHINDUCTOR_CACHE_DIR")
-    os.environ.update(dict.fromkeys(homes, scratch), MPLBACKEND="agg")
+    os.environ.update(dict.fromkeys(HOMES, scratch), MPLBACKEND="agg")
     tempfile.tempdir = scratch  # a library has asked for it already, before the fork
 
 

@@ -161,11 +161,7 @@ def same(left: Any, right: Any, *, tolerance: float = 0.0, floor: float = 0.0) -
         near = ((a - b).abs() <= tolerance * scale) | (a == b) | (torch.isnan(a) & torch.isnan(b))
         return bool(near.all())
     if isinstance(left, np.ndarray):
-        if left.dtype != right.dtype:
-            return False
-        common = "complex128" if left.dtype.kind == "c" else "float64" if left.dtype.kind == "f" else None
-        a, b = (torch.from_numpy(np.array(array, dtype=common or array.dtype.newbyteorder("="))) for array in (left, right))
-        return same(a, b, tolerance=tolerance, floor=floor)
+        return same(torch.from_numpy(left.copy()), torch.from_numpy(right.copy()), tolerance=tolerance, floor=floor)
     if isinstance(left, (list, tuple)):
         pairs = zip(cast("list[Any]", left), cast("list[Any]", right), strict=False)
         return len(cast("list[Any]", left)) == len(right) and all(

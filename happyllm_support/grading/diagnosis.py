@@ -190,7 +190,7 @@ def _brief(value: Any) -> str:
 
     if isinstance(value, torch.Tensor):
         if value.numel() <= 6 and value.dim() <= 1:
-            numbers: list[Any] = value.flatten().tolist()
+            numbers = cast("list[Any]", value.flatten().tolist())
             return f"tensor({', '.join(str(x) if isinstance(x, int) else f'{x:.4g}' for x in numbers)})"
         return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
     if isinstance(value, wire.Stream):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from happyllm_support.grading.child import Job
 from happyllm_support.grading.diagnosis import Diagnosis
-from happyllm_support.grading.judge import Status, Stopped, Verdict, judge, raised_line, seed_of
+from happyllm_support.grading.judge import GraderError, Status, Stopped, Verdict, judge, raised_line, seed_of
 from happyllm_support.grading.labs import Lab
-from happyllm_support.grading.processes import GraderError, Launcher, Method
+from happyllm_support.grading.processes import Launcher, Method
 from happyllm_support.grading.remote import LearnerRaised
 
 ENGINE = Path(__file__).resolve().parent

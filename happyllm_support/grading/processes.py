@@ -25,18 +25,13 @@ import psutil
 
 from happyllm_support.grading import wire
 from happyllm_support.grading.child import MAX_MESSAGE, MAX_OUTPUT, Job
-from happyllm_support.grading.compare import CheckError
-from happyllm_support.grading.judge import Stopped
+from happyllm_support.grading.judge import GraderError, Stopped
 
 Method = Literal["fork", "spawn"]
 LONGEST_LINE = 160  # of what the learner's code prints
 TICK = 0.02  # seconds between two looks at a process that is working
 START = "import sys; from happyllm_support.grading.spawner import main; main(sys.argv[1:])"
 STARTUP = 120.0  # longest time that importing torch may take
-
-
-class GraderError(CheckError):
-    """The grader itself does not work: a process of its own ended, or cannot be started."""
 
 
 class Launcher:
@@ -183,7 +178,7 @@ class Worker:
         self._left = self._seconds
         reply = wire.decode(self.ask(wire.encode(vars(self._job))))
         if "value" in reply:
-            self.names = reply["value"]
+            self.names = reply["value"] if isinstance(reply["value"], list) else []
         return reply
 
     def ask(self, request: bytes) -> bytes:

@@ -22,7 +22,8 @@ from typing import Any, cast
 import numpy as np
 
 MAX_DEPTH = 100
-ARRAYS = "biufc"  # kinds of NumPy arrays: truth values, whole numbers, floating-point and complex numbers
+WHOLE = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+ARRAYS = frozenset({"bool", *WHOLE, "float16", "float32", "float64", "complex64", "complex128"})  # those torch has, too
 
 
 class Stream:
@@ -118,9 +119,10 @@ def _encode(value: Any, buffers: list[bytes], keep: Callable[[Any], Handle] | No
         flat = torch.Tensor.contiguous(torch.Tensor.detach(value).cpu().resolve_conj().resolve_neg()).reshape(-1)
         data = flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
         return {"tensor": [_dtype_name(flat.dtype), list(value.shape), buffer(data)]}
-    if isinstance(value, np.ndarray) and cast("np.ndarray[Any, Any]", value).dtype.kind in ARRAYS:
-        array = np.ascontiguousarray(cast("np.ndarray[Any, Any]", value))
-        return {"array": [array.dtype.str, list(array.shape), buffer(array.tobytes())]}
+    if isinstance(value, np.ndarray) and cast("np.ndarray[Any, Any]", value).dtype.name in ARRAYS:
+        array = cast("np.ndarray[Any, Any]", value)
+        data = array.astype(array.dtype.newbyteorder("<")).tobytes()
+        return {"array": [array.dtype.name, list(array.shape), buffer(data)]}
     if isinstance(value, np.generic):
         return inner(value.item())
     if isinstance(value, (bytes, bytearray)):
@@ -172,10 +174,9 @@ def _decode(tree: Any, buffers: memoryview, found: Callable[[Handle], Any] | Non
             return (torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)).reshape(shape)
         case "array":
             name, shape, place = content
-            dtype = np.dtype(str(name))
-            if dtype.kind not in ARRAYS:
+            if name not in ARRAYS:
                 raise ValueError(f"an array of {name}")
-            return np.frombuffer(buffer(place), dtype=dtype).reshape(shape)
+            return np.frombuffer(buffer(place), dtype=np.dtype(name).newbyteorder("<")).reshape(shape)
         case "bytes":
             return bytes(buffer(content))
         case "tuple":

@@ -14,8 +14,7 @@ from cheats import CHEATS, LEFT_BEHIND, Cheat
 from probe_lab import FILES, RIGHT, make_lab
 
 from happyllm_support.grading.grader import Grader, Solution
-from happyllm_support.grading.judge import Status
-from happyllm_support.grading.processes import GraderError
+from happyllm_support.grading.judge import GraderError, Status
 
 
 @pytest.fixture(scope="module")
