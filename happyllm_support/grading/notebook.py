@@ -1,12 +1,14 @@
 """Grade a function that is defined in a notebook: `check("lab03.sdpa", my_function)`."""
 
 from __future__ import annotations
+import __future__
 
 import ast
 import dis
 import html
 import inspect
 import linecache
+import re
 import sys
 import textwrap
 import types
@@ -88,23 +90,21 @@ def collect(code: Any, name: str, lab: Lab) -> Solution:
     Raises:
         ValueError: it is no function or class with a source, or it uses a value that cannot be written as source.
     """
-    if not isinstance(code, (types.FunctionType, type)):
-        raise ValueError(f"{name} must be a function or a class, defined with def or class; got {type(code).__name__}")
-    module = sys.modules.get(code.__module__)
+    module = sys.modules.get(getattr(code, "__module__", None) or "")
+    own = str(getattr(code, "__qualname__", "."))
     file = getattr(module, "__file__", None)
-    own = code.__qualname__
-    if file and code.__module__ != "__main__" and own.isidentifier() and getattr(module, own, None) is code:
-        whole = Solution.from_file(Path(file))  # an imported file: all of it, as `make labs` would take it
-        renamed = "" if own == name else f"\n\n{name} = {own}\n"
-        return Solution(source=whole.source + renamed, filename=whole.filename)
-    parts: dict[str, str] = {}
-    for given, source in _given(lab).items():
-        parts[given] = source
-    parts.pop(name, None)
-    _collect(code, parts, [])
-    header = "from __future__ import annotations\n"
     renamed = "" if own == name else f"\n\n{name} = {own}\n"
-    return Solution(source=header + "\n\n".join(parts.values()) + renamed, filename="<your notebook>")
+    if module and file and module.__name__ != "__main__" and own.isidentifier() and getattr(module, own, None) is code:
+        whole = Solution.from_file(Path(file))  # an imported file: all of it, as `make labs` would take it
+        return Solution(source=whole.source + renamed, filename=whole.filename)
+    found = inspect.unwrap(code) if callable(code) else code  # the function below its decorators
+    if not isinstance(found, (types.FunctionType, type)):
+        raise ValueError(f"{name} must be a function or a class, defined with def or class; got {type(code).__name__}")
+    parts: dict[str, str] = {}
+    _collect(found, parts, [])
+    given = [source for given, source in _given(lab).items() if given != name]
+    source = "\n\n".join(["from __future__ import annotations", *given, *parts.values()]) + renamed
+    return Solution(source=source, filename="<your notebook>")
 
 
 def _collect(code: Any, parts: dict[str, str], path: list[str]) -> None:
@@ -112,34 +112,55 @@ def _collect(code: Any, parts: dict[str, str], path: list[str]) -> None:
     own = code.__name__
     if own in path:
         return  # calls itself, or something that calls it
-    if code.__qualname__ != own or (isinstance(code, types.FunctionType) and code.__closure__):
-        raise ValueError(f"{own} is defined inside another function; define it at the top level of a cell")
     if own == "<lambda>":
         raise ValueError("a lambda has no name to send along; define the function with def")
+    if code.__qualname__ != own or (isinstance(code, types.FunctionType) and code.__closure__):
+        raise ValueError(f"{own} is defined inside another function; define it at the top level of a cell")
     source = textwrap.dedent(_source(code))
-    for used in sorted(_global_names(source)):
-        scope: dict[str, Any] = (
-            code.__globals__ if isinstance(code, types.FunctionType) else vars(sys.modules[code.__module__])
-        )
+    needed = _global_names(source, annotations=False)
+    scope: dict[str, Any] = (
+        code.__globals__ if isinstance(code, types.FunctionType) else vars(sys.modules[code.__module__])
+    )
+    for used in sorted(_global_names(source, annotations=True)):
         if used not in scope or used == own or used in parts:
             continue
-        value = scope[used]
-        if isinstance(value, types.ModuleType):
-            parts[used] = f"import {value.__name__} as {used}"
-        elif value is NotYet:
-            parts[used] = "from happyllm_support.grading import NotYet"
-        elif isinstance(value, (types.FunctionType, type)) and value.__module__ == code.__module__:
-            _collect(value, parts, [*path, own])
-            if value.__name__ != used:
-                parts[used] = f"{used} = {value.__name__}"
-        elif getattr(value, "__module__", None) and getattr(value, "__qualname__", ".").isidentifier():
-            parts[used] = f"from {value.__module__} import {value.__qualname__} as {used}"
-        elif _is_plain(value):
-            parts[used] = f"{used} = {value!r}"
-        else:
-            kind = type(value).__name__
-            raise ValueError(f"{own} uses the global {used}, a {kind}, which cannot be sent along; make it an argument")
+        value = inspect.unwrap(scope[used]) if callable(scope[used]) else scope[used]
+        try:
+            if isinstance(value, (types.FunctionType, type)) and value.__module__ == code.__module__:
+                _collect(value, parts, [*path, own])
+                if value.__name__ != used:
+                    parts[used] = f"{used} = {value.__name__}"
+            else:
+                parts[used] = _statement(used, scope[used], own)
+        except ValueError:
+            if used in needed:
+                raise  # else it is an annotation, which nothing evaluates
     parts[own] = source
+
+
+def _statement(name: str, value: Any, user: str) -> str:
+    """A statement that gives a global name its value again.
+
+    Raises:
+        ValueError: the value cannot be written as source.
+    """
+    kind, library = type(value).__name__, type(value).__module__.strip("_")
+    if isinstance(value, types.ModuleType):
+        return f"import {value.__name__} as {name}"
+    if value is NotYet:
+        return "from happyllm_support.grading import NotYet"
+    if _is_plain(value):
+        written = f"{name} = {value!r}"
+        return f"from math import inf, nan\n\n{written}" if re.search(r"\b(inf|nan)\b", written) else written
+    if library == "torch" and kind in ("dtype", "device"):
+        return f"import torch\n\n{name} = torch.{repr(value).removeprefix('torch.')}"
+    if library in ("re", "regex") and kind == "Pattern":
+        return f"import {library}\n\n{name} = {library}.compile({value.pattern!r}, {int(value.flags)})"
+    own = str(getattr(value, "__name__", "."))
+    for module in (getattr(value, "__module__", None), "torch.nn.functional"):
+        if isinstance(module, str) and module != "__main__" and getattr(sys.modules.get(module), own, None) is value:
+            return f"from {module} import {own} as {name}"
+    raise ValueError(f"{user} uses the global {name}, a {kind}, which cannot be sent along; make it an argument")
 
 
 def _source(code: Any) -> str:
@@ -147,22 +168,37 @@ def _source(code: Any) -> str:
         return inspect.getsource(code)
     except (OSError, TypeError):
         pass
-    members: dict[str, Any] = dict(code.__dict__)
-    methods = [member for member in members.values() if isinstance(member, types.FunctionType)]
-    for method in methods:  # a class of a notebook has no file; its methods know their cell
-        lines = linecache.getlines(method.__code__.co_filename)
-        for node in ast.walk(ast.parse("".join(lines))):
-            if isinstance(node, ast.ClassDef) and node.name == code.__name__:
-                start = min([node.lineno, *(d.lineno for d in node.decorator_list)])
-                return "".join(lines[start - 1 : node.end_lineno])
+    if isinstance(code, type):  # a class of a notebook has no file; its methods know their cell
+        methods = [member for member in vars(code).values() if isinstance(member, types.FunctionType)]
+        cells = ["".join(linecache.getlines(method.__code__.co_filename)) for method in methods]
+        cells += reversed(vars(sys.modules[code.__module__]).get("In", []))  # where it has no methods: the last cells
+        for cell in cells:
+            source = _class_in(cell, code.__name__)
+            if source:
+                return source
     raise ValueError(f"the source of {code.__name__} cannot be found; define it in a cell or in a file")
 
 
-def _global_names(source: str) -> set[str]:
-    """Every name that some code loads from its globals, nested functions and annotations included."""
+def _class_in(cell: str, name: str) -> str:
+    """The last definition of a class in a cell, or ""."""
+    lines = ["\n" if line.startswith(("%", "!")) else line for line in cell.splitlines(keepends=True)]
+    try:
+        nodes = ast.parse("".join(lines)).body
+    except SyntaxError:
+        return ""
+    for node in reversed(nodes):
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            start = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+            return "".join(lines[start - 1 : node.end_lineno])
+    return ""
+
+
+def _global_names(source: str, *, annotations: bool) -> set[str]:
+    """Every name that some code loads from its globals, also in nested functions and, if asked, in annotations."""
     names = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
+    flags = 0 if annotations else __future__.annotations.compiler_flag
     loads: set[str] = set()
-    queue = [compile(source, "<collect>", "exec", dont_inherit=True)]
+    queue = [compile(source, "<collect>", "exec", flags=flags, dont_inherit=True)]
     while queue:
         block = queue.pop()
         loads |= {i.argval for i in dis.get_instructions(block) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
@@ -171,11 +207,12 @@ def _global_names(source: str) -> set[str]:
 
 
 def _is_plain(value: Any) -> bool:
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return all(_is_plain(item) for item in cast("list[Any]", value))
-    if isinstance(value, dict):
+    """Whether `repr` of a value is source that makes it again; so exact types, not Enum members or named tuples."""
+    if type(value) in (list, tuple, set, frozenset):
+        return all(_is_plain(item) for item in value)
+    if type(value) is dict:
         return _is_plain(list(cast("dict[Any, Any]", value).items()))
-    return isinstance(value, PLAIN) and value == value
+    return type(value) in PLAIN
 
 
 def _given(lab: Lab) -> dict[str, str]:
