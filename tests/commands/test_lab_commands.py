@@ -21,7 +21,6 @@ from small_labs import HALF, RIGHT, STUB, WRONG, FakeGrader, use_fake, write_lab
 from happyllm_support.cli import main
 from happyllm_support.grading import progress, watch
 from happyllm_support.grading.compare import CheckError
-from happyllm_support.grading.report import NOT_IMPORTED
 
 ROOT = Path(__file__).parents[2]
 
@@ -476,4 +475,4 @@ def test_marks_with_the_real_grader(tmp_path):
     assert (process.returncode, err) == (0, "")
     rows = {(row["student"], row["check"]): row for row in csv.DictReader(output.read_text("utf-8").splitlines())}
     assert rows["ada", "mean"]["points"] == "2" and rows["bob", "total"]["status"] == "FAIL"
-    assert NOT_IMPORTED in rows["bob", "total"]["diagnosis"]
+    assert "the file cannot be imported" in rows["bob", "total"]["diagnosis"]

@@ -2,8 +2,8 @@
 
 import sys
 import types
-from dataclasses import dataclass
 
+from happyllm_support.grading.grader import Report
 from happyllm_support.grading.judge import Status, judge, seed_of
 from happyllm_support.grading.not_yet import NotYet
 from happyllm_support.grading.workbench import Workbench
@@ -88,23 +88,6 @@ def write_labs(root):
     return labs
 
 
-@dataclass(frozen=True, kw_only=True)
-class FakeReport:
-    """As grader.Report."""
-
-    lab: object
-    verdicts: tuple
-    seconds: float = 0.5
-
-    @property
-    def points(self):
-        return sum(v.points for v in self.verdicts)
-
-    @property
-    def of(self):
-        return sum(v.of for v in self.verdicts)
-
-
 class FakeGrader:
     """As grader.Grader, in this process: for code that we wrote ourselves."""
 
@@ -128,7 +111,7 @@ class FakeGrader:
             verdicts.append(judge(lab, name, bench.handle))
             if on_verdict:
                 on_verdict(verdicts[-1])
-        return FakeReport(lab=lab, verdicts=tuple(verdicts))
+        return Report(lab=lab, verdicts=tuple(verdicts), seconds=0.5)
 
 
 def use_fake(monkeypatch, grader=FakeGrader):

@@ -1,12 +1,14 @@
 import io
 import os
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
-from small_labs import HALF, RIGHT, STUB, WRONG, FakeGrader, FakeReport, Status, write_labs
+from small_labs import HALF, RIGHT, STUB, WRONG, FakeGrader, Status, write_labs
 
 from happyllm_support.grading import report
 from happyllm_support.grading.diagnosis import Diagnosis
+from happyllm_support.grading.grader import Report
 from happyllm_support.grading.judge import Verdict
 from happyllm_support.grading.labs import load_lab
 from happyllm_support.grading.reading import anchors, page_of
@@ -52,7 +54,7 @@ def test_columns_are_aligned_and_nothing_is_too_wide(labs, width):
     lab = labs[0]
     long = "the sum is off by " + "x" * 130 + " and then some more words follow in this line"
     verdicts = (failing(lab, long), Verdict(id="lab01.mean", status=Status.PASS, points=2, of=2))
-    text = shown(lab_table(FakeReport(lab=lab, verdicts=verdicts)), width=width)
+    text = shown(lab_table(Report(lab=lab, verdicts=verdicts, seconds=0.5)), width=width)
     lines = text.splitlines()
     assert max(map(len, lines)) <= width and "x" * 130 in "".join(line.strip() for line in lines)
     column = lines[1].index("FAIL")
@@ -63,7 +65,7 @@ def test_columns_are_aligned_and_nothing_is_too_wide(labs, width):
 
 def test_a_repeated_diagnosis_is_said_once(labs):
     verdicts = tuple(failing(labs[0], "the file cannot be imported: it is broken") for _ in range(3))
-    text = shown(lab_table(FakeReport(lab=labs[0], verdicts=verdicts)))
+    text = shown(lab_table(Report(lab=labs[0], verdicts=verdicts, seconds=0.5)))
     assert text.count("cannot be imported") == 1 and text.count("as above") == 2
 
 
@@ -134,15 +136,17 @@ def test_what_to_do_next(labs):
     done = graded(first, RIGHT)
     line = next_step([done], labs).plain
     assert line == "Well done: all 3 points.\nNext: chapter 02 (chapters/02_words.ipynb), then make labs LAB=02"
+    one = replace(done, verdicts=done.verdicts[:1])
+    assert next_step([one], labs).plain == "Right. For the rest of the lab: make labs LAB=01"
     last = graded(second, "def longest(text):\n    return max(text.split(), key=len)\n")
     assert next_step([done, last], labs).plain == "Well done: all 6 points.\nThat was the last lab."
 
 
 def test_a_file_that_cannot_be_imported_is_to_be_mended(labs):
-    line = f"{report.NOT_IMPORTED}: raises SyntaxError"
-    verdicts = tuple(failing(labs[0], line) for _ in range(2))
+    line = "the file cannot be imported: raises SyntaxError"
+    verdicts = tuple(failing(labs[0], line, everywhere=True) for _ in range(2))
     assert facts(labs[0], verdicts[0]) == [("seen", line)]
-    line = next_step([FakeReport(lab=labs[0], verdicts=verdicts)], labs).plain
+    line = next_step([Report(lab=labs[0], verdicts=verdicts, seconds=0.5)], labs).plain
     assert line == "Next: mend labs/lab01_counting/counting.py, then\n  make labs LAB=01"
 
 
@@ -151,7 +155,7 @@ def test_a_blocked_function_says_what_it_waits_for(labs):
     line = next_step([graded(labs[0], text)], labs).plain
     assert line.startswith("Open labs/lab01_counting/counting.py and write `total`")
     blocked = [v for v in graded(labs[0], text).verdicts if v.status is Status.BLOCKED]
-    line = next_step([FakeReport(lab=labs[0], verdicts=tuple(blocked))], labs).plain
+    line = next_step([Report(lab=labs[0], verdicts=tuple(blocked), seconds=0.5)], labs).plain
     assert line == "Next: mean waits for another function: calls total, which is not written yet"
 
 

@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from happyllm_support.grading import wire
+from happyllm_support.grading.grader import Grader, Solution
 from happyllm_support.grading.judge import Status, judge, judge_locally, seed_of
 from happyllm_support.grading.labs import lab_ids, load_lab
+from happyllm_support.grading.stubs import read_stub
 from happyllm_support.grading.workbench import Workbench
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -46,6 +48,52 @@ def test_there_are_enough_wrong_variants_each_said_otherwise(lab):
     for mutant in lab.mutants:
         assert len({m.says for m in lab.mutants_of(mutant.target)}) == len(lab.mutants_of(mutant.target))
         assert not mutant.says.endswith(".") and mutant.says[0] in mutant.says[0].lower() + "RSPYN", mutant.says
+
+
+@pytest.fixture(scope="module")
+def grader():
+    with Grader(ROOT / "labs") as grader:
+        yield grader
+
+
+def statuses(report):
+    return {verdict.id: verdict.status.value for verdict in report.verdicts if verdict.status is not Status.PASS}
+
+
+def trusted(lab, *lines):
+    """The package's code under the lab's names, as a file that may import it."""
+    load = (
+        f"from happyllm_support.grading.labs import load_lab\nlab = load_lab(Path({str(ROOT / 'labs')!r}), {lab.id!r})"
+    )
+    source = "\n".join(["from pathlib import Path", load, "globals().update(lab.reference)", *lines])
+    return Solution(source=source, filename="adapter.py", trusted=True)
+
+
+@pytest.mark.parametrize("lab", LABS.values(), ids=lambda lab: lab.id)
+def test_the_package_reaches_all_points_in_a_process_of_its_own(lab, grader):
+    report = grader.grade(lab, trusted(lab))
+    assert statuses(report) == {} and report.points == report.of == lab.points
+
+
+@pytest.mark.parametrize("lab", LABS.values(), ids=lambda lab: lab.id)
+def test_untouched_stubs_reach_no_point_and_read_not_yet(lab, grader):
+    report = grader.grade(lab, ROOT / "labs" / ".stubs" / f"{lab.folder.name}.py")
+    assert set(statuses(report).values()) == {"NOT YET"} and report.points == 0
+    assert len(statuses(report)) == len(lab.checks)
+
+
+@pytest.mark.parametrize("lab", LABS.values(), ids=lambda lab: lab.id)
+def test_a_right_solution_written_differently_reaches_all_points_under_all_guards(lab, grader):
+    report = grader.grade(lab, Path(__file__).parent / "solutions" / f"{lab.id}.py")
+    assert [verdict for verdict in report.verdicts if verdict.status is not Status.PASS] == []
+
+
+@pytest.mark.parametrize("lab", LABS.values(), ids=lambda lab: lab.id)
+def test_a_wrong_variant_is_named_in_a_process_of_its_own_too(lab, grader):
+    for name in lab.checks:
+        index = len(lab.mutants_of(name)) // 2
+        verdict = grader.run(lab, name, trusted(lab, f"{name} = lab.mutants_of({name!r})[{index}].code"))
+        assert verdict.status is Status.FAIL and verdict.diagnosis.mutant is lab.mutants_of(name)[index]
 
 
 class Tampered(Workbench):
@@ -124,7 +172,7 @@ def test_what_a_check_refers_to_exists(pair):
 
 @pytest.mark.parametrize("lab", LABS.values(), ids=lambda lab: lab.id)
 def test_the_stubs_are_unwritten_documented_and_typed(lab):
-    tree = ast.parse(lab.file.read_text("utf-8"))
+    tree = ast.parse(read_stub(lab))
     defined = {node.name: node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     assert set(lab.checks) <= set(defined)
     readme = (lab.folder / "README.md").read_text("utf-8")
