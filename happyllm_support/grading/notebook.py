@@ -5,7 +5,6 @@ import __future__
 
 import ast
 import dis
-import html
 import inspect
 import linecache
 import re
@@ -20,6 +19,7 @@ from happyllm_support.grading.grader import Grader, Solution
 from happyllm_support.grading.judge import Status, Verdict
 from happyllm_support.grading.labs import Lab, labs_folder, load_lab
 from happyllm_support.grading.not_yet import NotYet
+from happyllm_support.grading.report import facts
 
 PLAIN = (int, float, complex, str, bytes, bool, type(None))
 
@@ -45,18 +45,11 @@ class Checked:
         verdict = self.verdict
         lines = [f"{verdict.id}: {verdict.status.value}, {verdict.points} of {verdict.of} points"]
         if verdict.diagnosis is not None:
-            found = verdict.diagnosis
-            lines += [found.symptom, *([f"the call: {found.call}"] if found.call else [])]
-            lines += [found.cause] if found.cause else []
-            lines.append(f'Read: chapter {self.lab.chapter[:2]}, section "{found.section}"')
-        if verdict.output and not self.passed:
-            lines += ["It printed:", textwrap.indent(verdict.output, "  ")]
+            for label, value in facts(self.lab, verdict):
+                wrapped = [part for line in value.splitlines() for part in textwrap.wrap(line, 76)]
+                # Without a label: where the rendered page lies, which is not the same everywhere.
+                lines += [f"  {label if i == 0 else '':<13}{part}" for i, part in enumerate(wrapped) if label]
         return "\n".join(lines)
-
-    def _repr_html_(self) -> str:
-        first, *rest = repr(self).split("\n")
-        body = f"<b>{html.escape(first)}</b>\n{html.escape(chr(10).join(rest))}"
-        return f'<pre style="white-space: pre-wrap">{body}</pre>'
 
 
 def check(identifier: str, code: Any) -> Checked:
