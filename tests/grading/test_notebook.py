@@ -296,4 +296,4 @@ def test_in_a_real_notebook(lab):
     assert "This is what comes out when the number is squared instead of doubled." in wrong and "  squared" in wrong
     assert "it raises NameError: name 'undefined' is not defined (line" in unknown
     assert "return x + undefined" in unknown
-    assert "lab90.Counter: PASS, 3 of 3 points" in cells[5].outputs[0]["data"]["text/html"]
+    assert "lab90.Counter: PASS, 3 of 3 points" in cells[5].outputs[0]["data"]["text/plain"]
