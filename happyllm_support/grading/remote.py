@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from happyllm_support.grading import wire
 
 Transport = Callable[[bytes], bytes]  # a request to its reply
+RAISED = {"type", "bases", "message", "frames"}  # what a reply says of an exception
 
 
 class LearnerRaised(Exception):
@@ -67,13 +68,16 @@ class Session:
 
         Raises:
             LearnerRaised: the learner's code raised an exception.
+            ValueError: this is no reply.
         """
         message = wire.encode(request)
         if request["do"] in ("call", "gradients"):
             self.last_call = request
         reply = self.transport(message)
-        self.transcript.append((message, reply))
         content = wire.decode(reply, found=self._wrap)
+        if not _is_reply(content):
+            raise ValueError("its process sent something that is no reply")
+        self.transcript.append((message, reply))
         if "raised" in content:
             raise LearnerRaised(content["raised"], request)
         if request["do"] == "call" and content["after"] != wire.digest([request["args"], request["kwargs"]]):
@@ -206,6 +210,15 @@ class RemoteIterator(Iterator[Any]):
         if not found:
             raise StopIteration
         return found[0]
+
+
+def _is_reply(content: Any) -> bool:
+    """Whether this is what a `Workbench` answers; a learner's process could send anything."""
+    if not isinstance(content, dict):
+        return False
+    fields = cast("dict[str, Any]", content)
+    raised = fields.get("raised")
+    return {"value", "after"} <= fields.keys() or (isinstance(raised, dict) and RAISED <= raised.keys())
 
 
 def _plain(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
