@@ -1,6 +1,7 @@
 """Imports go down only, nothing happens at import, and the repository stays small and clean."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -100,13 +101,17 @@ def test_files_stay_readable(path):
 
 def test_no_machine_path_and_no_large_file_is_committed():
     assert len(TRACKED) > 20
+    pristine = "HAPPYLLM_PRISTINE_LABS" in os.environ  # else a learner may have written anything into these
+    learners_files = (
+        set() if pristine else {f.parent / f"{f.parent.name[6:]}.py" for f in ROOT.glob("labs/*/checks.py")}
+    )
     root_paths = re.compile(r"(?<![\w.])/(?:root|work)/")  # of whoever wrote it
     for name in TRACKED:
         path = ROOT / name
-        if not path.is_file():
+        if not path.is_file() or path in learners_files:
             continue
         assert path.stat().st_size < (16_000_000 if name.startswith("models/") else 1_500_000), name
         if path.suffix in {".py", ".md", ".ipynb", ".yml", ".toml", ".json", ".css", ".txt", ""}:
             text = path.read_text("utf-8")
             found = root_paths.search(text) if name != "tests/test_architecture.py" else None
-            assert found is None, f"{name} holds a machine path near {text[found.start() - 40:found.end() + 40]!r}"
+            assert found is None, f"{name} holds a machine path near {text[found.start() - 40 : found.end() + 40]!r}"
