@@ -19,7 +19,7 @@ import re
 import sys
 import types
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -206,22 +206,25 @@ def load_lab(labs: Path, name: str) -> Lab:
     folder = folders[0].parent
     lab: Lab = load_module(folder, "checks").lab
     if lab.folder != folder:  # declared just now, not in an earlier call
-        lab.folder = folder
-        load_module(folder, "mutants")
-        for check_name, check in list(lab.checks.items()):
-            lab.checks[check_name] = _with_id(check, f"{lab.id}.{check_name}")
-        reference = load_module(folder, "reference")
-        missing = [name for name in lab.checks if not hasattr(reference, name)]
-        if missing:
-            raise ValueError(f"{folder.name}/reference.py lacks {', '.join(missing)}")
-        lab.reference = {name: value for name, value in vars(reference).items() if not name.startswith("_")}
+        try:
+            _complete(lab, folder)
+        except BaseException:
+            del sys.modules[f"{PACKAGE}.{folder.name}.checks"]  # half a lab; the next call begins anew
+            raise
     return lab
 
 
-def _with_id(check: Check, identifier: str) -> Check:
-    from dataclasses import replace
-
-    return replace(check, id=identifier)
+def _complete(lab: Lab, folder: Path) -> None:
+    """Add what the checks do not declare themselves: the folder, the wrong variants, whole names, the reference."""
+    load_module(folder, "mutants")
+    reference = load_module(folder, "reference")
+    missing = [name for name in lab.checks if not hasattr(reference, name)]
+    if missing:
+        raise ValueError(f"{folder.name}/reference.py lacks {', '.join(missing)}")
+    lab.folder = folder
+    lab.reference = {name: value for name, value in vars(reference).items() if not name.startswith("_")}
+    for name, check in list(lab.checks.items()):
+        lab.checks[name] = replace(check, id=f"{lab.id}.{name}")
 
 
 def load_module(folder: Path, name: str) -> types.ModuleType:

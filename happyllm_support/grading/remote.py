@@ -217,8 +217,9 @@ def _is_reply(content: Any) -> bool:
     if not isinstance(content, dict):
         return False
     fields = cast("dict[str, Any]", content)
-    raised = fields.get("raised")
-    return {"value", "after"} <= fields.keys() or (isinstance(raised, dict) and RAISED <= raised.keys())
+    if "raised" not in fields:
+        return fields.keys() >= {"value", "after"}
+    return isinstance(fields["raised"], dict) and fields["raised"].keys() >= RAISED
 
 
 def _plain(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
