@@ -71,7 +71,9 @@ ACCEPTED = {
     "a parameter": with_double("def double(x):\n    import torch\n    return torch.nn.Parameter(x * 2)"),
     "no gradients": with_double("@torch.no_grad()\ndef double(x):\n    return x * 2", "import torch"),
     "inference": with_double("@torch.inference_mode()\ndef double(x):\n    return x * 2", "import torch"),
-    "a compiled function": with_double("@torch.compile\ndef double(x):\n    return x * 2", "import torch"),
+    "a compiled function": with_double(
+        "assert torch._dynamo.config.disable\n@torch.compile\ndef double(x):\n    return x * 2", "import torch"
+    ),
     "a view": with_double("def double(x):\n    return (x.T * 2).T"),
     "a cache": with_double("@functools.cache\ndef double(x):\n    return x * 2", "import functools"),
     "a partial function": with_double("double = functools.partial(torch.mul, 2)", "import functools, torch"),

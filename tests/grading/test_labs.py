@@ -84,7 +84,7 @@ def test_a_reference_that_lacks_a_name_is_said(tmp_path):
 
 @pytest.mark.parametrize("name", ["checks", "mutants", "reference"])
 def test_a_file_of_the_lab_that_is_broken_is_told_each_time(name, tmp_path):
-    folder = write(tmp_path, "09", "x", **{name: "1 / 0"})
+    folder = write(tmp_path, "09", "x", **{name: FILES[f"{name}.py"] + "\n1 / 0\n"})
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
             load_lab(tmp_path, "9")
