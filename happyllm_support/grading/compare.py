@@ -11,7 +11,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from happyllm_support.grading.remote import session
+from happyllm_support.grading.remote import Remote, RemoteIterator, session
+from happyllm_support.grading.wire import article
 
 
 class CheckError(Exception):
@@ -183,15 +184,16 @@ def kind_of(value: Any) -> str:
     if value is None:
         return "None (is a return missing?)"
     if isinstance(value, torch.Tensor):
-        return f"a {name_of(value.dtype)} tensor of shape {tuple(value.shape)}"
+        return f"{article(name_of(value.dtype))} tensor of shape {tuple(value.shape)}"
     if isinstance(value, np.ndarray):
         return f"a NumPy array of shape {value.shape}"
     if isinstance(value, (list, tuple, set, dict, str, bytes)):
         return f"a {type(cast('Any', value)).__name__} of {len(cast('list[Any]', value))}"
     if isinstance(value, (bool, int, float)):
         return f"the {type(value).__name__} {_show(value)}"
-    described = repr(value) if type(value).__name__ in ("Remote", "Handle") else f"a {type(value).__name__}"
-    return described
+    if isinstance(value, RemoteIterator):
+        return "an iterator"
+    return repr(value) if isinstance(value, Remote) else article(type(value).__name__)
 
 
 def name_of(dtype: Any) -> str:

@@ -167,7 +167,7 @@ class Remote:
                 got = f"{raised.type_name} ({raised.message})"
                 self._session.fail(f"it raises {got} where {error.__name__} is asked for")
             return raised.message
-        self._session.fail(f"it accepts what it should refuse with a {error.__name__}")
+        self._session.fail(f"it accepts what it should refuse with {wire.article(error.__name__)}")
         return ""
 
     def get(self, path: str) -> Any:

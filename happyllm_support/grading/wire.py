@@ -42,7 +42,12 @@ class Handle:
         self.iterator = iterator
 
     def __repr__(self) -> str:
-        return f"a {self.type_name}"
+        return article(self.type_name)
+
+
+def article(noun: str) -> str:
+    """The noun with its article: "an object", "a list"."""
+    return f"an {noun}" if noun[:1].lower() in tuple("aeiou") and not noun.startswith("uint") else f"a {noun}"
 
 
 def encode(value: Any, *, keep: Callable[[Any], Handle] | None = None) -> bytes:
@@ -147,7 +152,7 @@ def _encode(value: Any, buffers: list[bytes], keep: Callable[[Any], Handle] | No
         value = keep(value)
     if isinstance(value, Handle):
         return {"handle": [value.number, value.type_name, value.iterator]}
-    raise TypeError(f"a {type(cast('Any', value)).__name__} cannot be sent; plain data, tensors and arrays can")
+    raise TypeError(f"{article(type(cast('Any', value)).__name__)} cannot be sent; plain data, tensors and arrays can")
 
 
 def _decode(tree: Any, buffers: memoryview, found: Callable[[Handle], Any] | None) -> Any:

@@ -499,7 +499,7 @@ CHEATS = {
     """,
     ),
     "returns an object": Cheat(
-        "the result is a object",
+        "the result is an object",
         r"""
     return object()
     """,

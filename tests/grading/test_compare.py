@@ -178,5 +178,5 @@ def test_the_same_up_to_a_tolerance_or_a_floor():
 
 def test_the_words_for_a_value():
     values = (None, 2, {1, 2}, {}, object(), torch.ones(1))
-    words = ["None (is a return missing?)", "the int 2", "a set of 2", "a dict of 0", "a object"]
+    words = ["None (is a return missing?)", "the int 2", "a set of 2", "a dict of 0", "an object"]
     assert [kind_of(value) for value in values] == [*words, "a float32 tensor of shape (1,)"]

@@ -116,7 +116,7 @@ REFUSED = {
     "def double(x):\n    return torch.quantize_per_tensor(x, 0.1, 0, torch.qint8)": "it raises TypeError: a qint8",
     "def double(x):\n    return (x * 2).to_sparse()": "it raises RuntimeError",
     "def double(x):\n    import numpy as np\n    return np.asarray(x, dtype=np.longdouble)": "the result is a ndarray",
-    "import itertools\ndef double(x):\n    return itertools.count()": "the result is a RemoteIterator",
+    "import itertools\ndef double(x):\n    return itertools.count()": "the result is an iterator",
     "import sys\nsys.modules.clear()": "while the file is imported, it ends the whole process",
     "x: Undefined = 1": "the file cannot be imported: raises NameError: name 'Undefined' is not defined (line",
     "double = None\x00": "the file cannot be imported: raises SyntaxError: source code string cannot contain null",

@@ -53,7 +53,7 @@ def test_wrong_code_gets_none_and_a_diagnosis(lab):
         ("def double(x):\n    raise NotYet", "double", Status.NOT_YET, ""),
         ("def double(x):\n    raise NotYet('later')", "double", Status.NOT_YET, ""),
         ("def helper(x):\n    raise NotYet\ndef double(x):\n    return helper(x)", "double", Status.NOT_YET, ""),
-        ("def double(x):\n    yield 1\n    raise NotYet", "double", Status.FAIL, "the result is a RemoteIterator"),
+        ("def double(x):\n    yield 1\n    raise NotYet", "double", Status.FAIL, "the result is an iterator"),
         (
             "def double(x):\n    raise NotYet\ndef total(x):\n    return double(x).sum(-1)",
             "total",

@@ -127,7 +127,7 @@ def test_what_is_an_iterator():
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        (object(), "a object cannot be sent"),
+        (object(), "an object cannot be sent"),
         (np.array([object()]), "a ndarray cannot be sent"),
         (np.zeros(2, dtype=np.longdouble), "a ndarray cannot be sent"),
         (np.zeros(2, dtype="M8[s]"), "a ndarray cannot be sent"),
