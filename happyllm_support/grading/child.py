@@ -128,6 +128,7 @@ def _load(job: Job, scratch: str) -> tuple[Workbench, Guard, bytes]:
             functions=job.functions,
         )
         guard.install()
+        guard.refuse(job.operators, job.functions)
     try:
         exec(compile(job.source, job.filename, "exec", dont_inherit=True), module.__dict__)
         reply = wire.encode({"value": [str(name) for name in module.__dict__]})

@@ -73,7 +73,9 @@ def expect_close(
     nans = bool(torch.isnan(got_values).any())
     first = cast("list[int]", torch.nonzero(wrong.reshape(want_values.shape))[0].tolist())
     place = f"[{', '.join(map(str, first))}]" if first else ""
-    values = f"{_short(got_values[tuple(first)])} instead of {_short(want_values[tuple(first)])}"
+    one, other = got_values[tuple(first)], want_values[tuple(first)]
+    digits = next((d for d in (4, 7, 10) if _short(one, d) != _short(other, d)), 16)
+    values = f"{_short(one, digits)} instead of {_short(other, digits)}"
     count = f"{int(wrong.sum())} of {wrong.numel()} numbers differ, the first" if wrong.numel() > 1 else "it"
     largest = "" if nans or wrong.numel() == 1 else f" (largest error {_short(error.max())})"
     where = f" at {place}" if place else ""
@@ -182,7 +184,7 @@ def kind_of(value: Any) -> str:
     import torch
 
     if value is None:
-        return "None (is a return missing?)"
+        return "None"
     if isinstance(value, torch.Tensor):
         return f"{article(name_of(value.dtype))} tensor of shape {tuple(value.shape)}"
     if isinstance(value, np.ndarray):
@@ -201,9 +203,9 @@ def name_of(dtype: Any) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _short(value: Any) -> str:
+def _short(value: Any, digits: int = 4) -> str:
     number = float(value)
-    return f"{number:.4g}" if abs(number) < 1e5 else f"{number:.3e}"
+    return f"{number:.{digits}g}" if abs(number) < 1e5 else f"{number:.{digits - 1}e}"
 
 
 def _show(value: Any, limit: int = 90) -> str:

@@ -143,13 +143,16 @@ def pattern(got: Any, want: Any) -> str:
         return ""
     a, b = got.double(), want.double()
     if bool(torch.isnan(a).any()) and not bool(torch.isnan(b).any()):
-        return "holds NaN: 0/0, inf - inf, or a row in which everything is masked"
+        return "holds NaN, which comes from 0 / 0, inf - inf, inf / inf or 0 * inf"
     if not bool(torch.isfinite(a).all()):
         return "holds infinities: an exponential overflows, or a mask is added twice"
     if not bool(a.any()):
         return "is all zeros"
     if a.numel() > 1 and bool((a == a.flatten()[0]).all()):
         return "is the same number everywhere"
+    if _near(a, b):
+        almost = "is almost right: a constant that is slightly off, or digits that get lost on the way"
+        return "" if torch.equal(a, b) else almost
     if _near(-a, b):
         return "has the wrong sign"
     ratio = float((a * b).sum() / (b * b).sum())
@@ -207,7 +210,9 @@ def diagnose(lab: Lab, target: str, session: Session, *, seed: int) -> Diagnosis
     match = matching_mutant(lab, target, session.transcript, seed=seed)
     if match is not None:
         mutant, alone = match
-        cause = f"This is what comes out when {mutant.says}{'.' if alone else '; something else is wrong as well.'}"
+        cause = f"This is what comes out when {mutant.says}."
+        if not alone:
+            cause = f"The first wrong answer is what comes out when {mutant.says}; that does not explain all of them."
         section = mutant.section or lab.checks[target].section
         return Diagnosis(symptom=failure.symptom, cause=cause, mutant=mutant, call=call, section=section)
     section = lab.checks[target].section

@@ -177,6 +177,8 @@ class Grader:
                     verdict = _failed(lab, name, Diagnosis(symptom=symptom))
                 else:
                     verdict = judge(lab, name, worker.ask)
+                    if verdict.status is Status.PASS and (left := worker.left_behind()):
+                        verdict = _failed(lab, name, Diagnosis(symptom=left))
             return replace(verdict, output=worker.printed())
 
 

@@ -89,6 +89,16 @@ class Guard:
         sys.meta_path.insert(0, _Finder(self._on_import))  # pyright: ignore[reportArgumentType]
         sys.addaudithook(self._watch)
 
+    def refuse(self, operators: Sequence[str], functions: Sequence[str]) -> None:
+        """Close `torch.ops.aten` for forbidden operators and functions: composite ones are taken apart before a
+        `GuardedWorkbench` could see them."""
+        import torch
+
+        names = {name.strip("_") for name in operators} | {name.rpartition(".")[2] for name in functions}
+        for name in {*operators, *names}:
+            if hasattr(torch.ops.aten, name):
+                setattr(torch.ops.aten, name, _Refused(getattr(torch.ops.aten, name), name, self))
+
     def _watch(self, event: str, args: tuple[Any, ...]) -> None:
         if event == "open":
             self._on_open(*args)
@@ -164,6 +174,26 @@ class GuardedWorkbench(Workbench):
             if self._functions:
                 stack.enter_context(_function_watch(self._functions, self._guard))
             return super().call(function, args, kwargs)
+
+
+class _Refused:
+    """Stands where a forbidden operator was, in `torch.ops.aten`; libraries get through to it."""
+
+    def __init__(self, operator: Any, name: str, guard: Guard) -> None:
+        self._operator = operator
+        self._line = f"it uses torch's {name.strip('_')}, which this exercise forbids"
+        self._guard = guard
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._passed()(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._passed(), name)
+
+    def _passed(self) -> Any:
+        if not _by_a_library():
+            self._guard.forbid(self._line)
+        return self._operator
 
 
 class _Finder:

@@ -137,6 +137,8 @@ def passes_with_reference(lab: Lab, name: str) -> bool:
 def raised_line(raised: LearnerRaised) -> str:
     """An exception of the learner's code in one line, with its place."""
     line = f"it raises {raised.type_name}: {raised.message}" if raised.message else f"it raises {raised.type_name}"
+    if raised.request is not None and raised.request["do"] == "gradients" and not raised.frames:
+        line = f"in the backward pass, {line}"
     if raised.frames:
         number, function, code = raised.frames[-1]
         line += f" (line {number}{f', in {function}' if function else ''}{f': {code}' if code else ''})"

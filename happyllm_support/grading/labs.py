@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = "happyllm_labs"  # under which the files of the labs folder are imported
+ANSWERS = ("transformers", "peft")  # libraries in which whole exercises can be found
 CheckFunction = Callable[[Any], None]
 
 
@@ -96,13 +97,13 @@ class Lab:
     Args:
         title: as in the table of contents.
         minutes: how long a learner needs who has read the chapter.
-        no_imports: modules that no check of this lab allows.
+        no_imports: modules that no check of this lab allows, besides `ANSWERS`.
     """
 
     def __init__(self, title: str, *, minutes: int, no_imports: tuple[str, ...] = ()) -> None:
         self.title = title
         self.minutes = minutes
-        self.no_imports = no_imports
+        self.no_imports = (*ANSWERS, *no_imports)
         self.checks: dict[str, Check] = {}
         self.mutants: list[Mutant] = []
         self.folder = Path()  # set by load_lab

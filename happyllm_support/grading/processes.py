@@ -82,9 +82,18 @@ class Launcher:
             shutil.rmtree(scratch, ignore_errors=True)
             raise
 
-    def end(self, pid: int) -> int:
-        """Kill a process, its group and its descendants, and return its exit status (negative: the signal)."""
-        return int(self._ask({"end": pid})["status"])
+    def end(self, pid: int) -> tuple[int, int]:
+        """Kill a process, its group and its descendants.
+
+        Returns:
+            Its exit status (negative: the signal), and how many processes it had left.
+        """
+        answer = self._ask({"end": pid})
+        return int(answer["status"]), int(answer["left"])
+
+    def below(self) -> list[psutil.Process]:
+        """Every process that has come from a check, whoever is its parent now."""
+        return psutil.Process(self._server.pid).children(recursive=True) if self._server is not None else []
 
     def _start(self, fds: tuple[int, ...], scratch: str) -> int:
         if self._server is None or self._server.poll() is not None:
@@ -203,10 +212,23 @@ class Worker:
             raise self._stop(f"it prints more than {MAX_OUTPUT >> 20} MB")
         return reply
 
-    def end(self) -> int:
-        """End the process and everything that it left, remove its folder; returns its exit status."""
+    def left_behind(self) -> str:
+        """End the process after its last call; says in one line which threads or processes it had left, or ""."""
+        threads = wire.decode(self.ask(wire.encode({"do": "threads"}))).get("value")
+        _, processes = self.end()
+        for count, kind in ((processes, "process"), (threads, "thread")):
+            if count:
+                return f"it leaves a {kind} running behind it; a function ends what it starts"
+        return ""
+
+    def end(self) -> tuple[int, int]:
+        """End the process and everything that it left, and remove its folder.
+
+        Returns:
+            Its exit status, and how many processes it had left.
+        """
         if self._ended:
-            return 0
+            return 0, 0
         self._ended = True
         try:
             return self._launcher.end(self._pid)
@@ -269,7 +291,7 @@ class Worker:
         try:
             used = self._process.memory_info().rss - self._baseline
             if self._ticks % 10 == 0:
-                below = self._process.children(recursive=True)
+                below = (process for process in self._launcher.below() if process.pid != self._pid)
                 used += sum(max(0, process.memory_info().rss - self._baseline) for process in below)
         except psutil.Error:
             return  # it has just ended; the connection will say so
@@ -286,10 +308,11 @@ class Worker:
             os.kill(self._pid, signal.SIGUSR1)
             time.sleep(0.2)
         place = self._place()
-        return self._stop(f"it is not done after {self._seconds:g} s{place}; is there a loop that never ends?")
+        guess = "a loop that never ends, or far too much work?"
+        return self._stop(f"it is not done after {self._seconds:g} s{place}; {guess}")
 
     def _crashed(self) -> Stopped:
-        place, status = self._place(), self.end()
+        place, (status, _) = self._place(), self.end()
         if status >= 0:
             return Stopped(f"it ends the whole process (exit code {status}) in the middle of a check; return instead")
         name = signal.Signals(-status).name

@@ -62,6 +62,10 @@ class Session:
     failure: Failure | None = None
     last_call: dict[str, Any] | None = None
     comparisons: int = 0
+    _returned_none: bool = False  # the last call
+    _yielded: dict[int, Any] = field(default_factory=dict[int, Any])
+    _given: Any = None  # as in Workbench: what `after` in a reply is compared with
+    _given_to: dict[int, Any] = field(default_factory=dict[int, Any])
 
     def ask(self, request: dict[str, Any]) -> Any:
         """Send a request and return the value of the reply.
@@ -73,6 +77,7 @@ class Session:
         message = wire.encode(request)
         if request["do"] in ("call", "gradients"):
             self.last_call = request
+        self._given = self._given_by(request)
         reply = self.transport(message)
         content = wire.decode(reply, found=self._wrap)
         if not _is_reply(content):
@@ -80,16 +85,31 @@ class Session:
         self.transcript.append((message, reply))
         if "raised" in content:
             raise LearnerRaised(content["raised"], request)
-        if request["do"] == "call" and content["after"] != wire.digest([request["args"], request["kwargs"]]):
-            self.fail("it modified its arguments in place; the caller still needs them, so work on a copy")
+        if request["do"] in ("call", "gradients", "next") and content["after"] != wire.digest(self._given):
+            what = "its arguments, or what it had given," if request["do"] == "next" else "its arguments"
+            self.fail(f"it modified {what} in place; the caller still needs them, so work on a copy")
+        if request["do"] == "next":
+            self._yielded[request["target"].number] = content["value"]
+        if request["do"] == "call":
+            self._returned_none = content["value"] is None
         return content["value"]
 
     def fail(self, symptom: str, *, got: Any = None, want: Any = None) -> None:
         """Note a failure; the first one counts, and the check goes on so that a diagnosis has more to look at."""
+        if got is None and want is not None and self._returned_none:
+            symptom += "; is a return missing?"
         if self.failure is None:
             self.failure = Failure(symptom, self.last_call, got, want)
 
+    def _given_by(self, request: dict[str, Any]) -> Any:
+        target = request.get("target")
+        earlier = self._given_to.get(target.number) if isinstance(target, wire.Handle) else None
+        if request["do"] in ("call", "gradients"):
+            return [request["args"], request["kwargs"], earlier]
+        return [earlier, self._yielded.get(target.number)] if isinstance(target, wire.Handle) else None
+
     def _wrap(self, handle: wire.Handle) -> Any:
+        self._given_to[handle.number] = self._given
         return RemoteIterator(self, handle) if handle.iterator else Remote(self, handle)
 
 

@@ -86,7 +86,7 @@ def decode(message: bytes, *, found: Callable[[Handle], Any] | None = None) -> A
 
 
 def digest(value: Any) -> str:
-    """A hash of a value's type and content; handles and streams, which change by being used, count as equal."""
+    """A hash of a value's type and content; handles and random generators, which change in use, count as equal."""
     return hashlib.sha256(encode(_without_state(value), keep=lambda _: Handle(0, ""))).hexdigest()
 
 
@@ -98,7 +98,9 @@ def _without_state(value: Any) -> Any:
         return {key: _without_state(item) for key, item in cast("dict[Any, Any]", value).items()}
     if isinstance(value, Handle):
         return Handle(0, "")  # as `keep` does where the object itself is at hand
-    if isinstance(value, (Stream, random.Random)) or type(value).__name__ == "Generator":
+    if isinstance(value, Stream):
+        return ("a stream", _without_state(value.values))  # to have been read is no change, other values are
+    if isinstance(value, random.Random) or type(value).__name__ == "Generator":
         return None
     return value
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import linecache
 import random
 import re
+import threading
 import traceback
 from collections.abc import Iterator
 from typing import Any
@@ -50,6 +51,9 @@ class Workbench:
         self.objects: list[Any] = []
         self.streams: list[Counted] = []
         self._requests = 0
+        self._yielded: dict[int, Any] = {}  # what an iterator has given last, by its identity
+        self._given: Any = None  # the arguments of the call that is under way
+        self._given_to: dict[int, Any] = {}  # those that an object which stays here was made from, by its identity
 
     def handle(self, message: bytes) -> bytes:
         """Execute one request and return the reply: `{"value": ...}` or `{"raised": ...}`, never an exception.
@@ -63,8 +67,13 @@ class Workbench:
             parameters  the parameters and buffers of a module, by name
             load        `values` into these parameters
             taken       how many values of each stream have been taken so far
+            threads     how many threads the learner's code has left running
+
+        The reply to the first three also holds `after`: a hash of the arguments as they are then, those included from
+        which an iterator or an object was made, and what the iterator gave last. What was modified in place shows.
         """
         self._requests += 1
+        self._given = None
         try:
             request = wire.decode(message, found=lambda handle: self.objects[handle.number])
             self._seed()
@@ -87,6 +96,7 @@ class Workbench:
 
     def _keep(self, value: Any) -> wire.Handle:
         self.objects.append(value)
+        self._given_to[id(value)] = self._given
         return wire.Handle(len(self.objects) - 1, type(value).__name__, iterator=wire.is_iterator(value))
 
     def _open(self, value: Any) -> Any:
@@ -101,15 +111,17 @@ class Workbench:
         return found if method is None else getattr(found, method)
 
     def _do_call(self, target: Any, args: list[Any], kwargs: dict[str, Any], method: str | None = None) -> Any:
+        self._given = [args, kwargs, self._given_to.get(id(target))]
         opened = [self._open(arg) for arg in args]
         value = self.call(self._find(target, method), opened, {k: self._open(v) for k, v in kwargs.items()})
-        return {"value": value, "after": wire.digest([args, kwargs])}
+        return {"value": value, "after": wire.digest(self._given)}
 
     def _do_gradients(
         self, target: Any, args: list[Any], kwargs: dict[str, Any], cotangent: Any, method: str | None = None
     ) -> Any:
         import torch
 
+        self._given = [args, kwargs, self._given_to.get(id(target))]
         for arg in args:
             if isinstance(arg, torch.Tensor) and arg.is_floating_point():
                 arg.requires_grad_(True)
@@ -120,7 +132,8 @@ class Workbench:
         output = self.call(function, args, kwargs)
         output.backward(cotangent)
         grads = [arg.grad if isinstance(arg, torch.Tensor) else None for arg in args]
-        return {"value": [output, grads, {name: p.grad for name, p in parameters.items()}], "after": None}
+        value = [output, grads, {name: p.grad for name, p in parameters.items()}]
+        return {"value": value, "after": wire.digest(self._given)}
 
     def _do_next(self, target: Any) -> Any:
         def step() -> list[Any]:
@@ -128,7 +141,11 @@ class Workbench:
                 return [value]
             return []
 
-        return {"value": self.call(step, [], {}), "after": None}
+        self._given = [self._given_to.get(id(target)), self._yielded.get(id(target))]
+        value = self.call(step, [], {})
+        after = wire.digest(self._given)
+        self._yielded[id(target)] = value
+        return {"value": value, "after": after}
 
     def _do_get(self, target: Any, path: str) -> Any:
         for name in path.split("."):
@@ -153,6 +170,10 @@ class Workbench:
             with torch.no_grad():
                 named[name].copy_(value)
         return {"value": None, "after": None}
+
+    def _do_threads(self) -> Any:
+        others = set(threading.enumerate()) - {threading.main_thread()}
+        return {"value": sum(type(thread) is threading.Thread for thread in others), "after": None}
 
     def _do_taken(self) -> Any:
         return {"value": [stream.taken for stream in self.streams], "after": None}

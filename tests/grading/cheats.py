@@ -15,7 +15,7 @@ class Cheat:
     Attributes:
         says: must occur in the symptom.
         body: of `double(x)`, which should return twice x.
-        top: code before it; LABS and PACKAGE are the folders of the labs and of the package.
+        top: code before it; LABS and PACKAGE are the folders of the labs and the package, OUTSIDE is a file elsewhere.
         seconds: the time limit.
     """
 
@@ -192,7 +192,7 @@ CHEATS = {
     """,
     ),
     "recursion without a limit": Cheat(
-        "",
+        "it crashes (SIGSEGV), in line",
         r"""
     import sys
     sys.setrecursionlimit(10**9)
@@ -212,6 +212,18 @@ CHEATS = {
         a.append(bytearray(b'1') * (1 << 26))
     """,
     ),
+    "gigabytes in another process": Cheat(
+        "it takes more than 400 MB of memory",
+        r"""
+    import ctypes, time
+    if ctypes.CDLL(None).fork() == 0:
+        kept = []
+        while True:
+            kept.append(bytearray(b'1') * (1 << 26))
+            time.sleep(0.05)
+    time.sleep(1000)
+    """,
+    ),
     "one huge tensor": Cheat(
         "alloc",
         r"""
@@ -220,7 +232,7 @@ CHEATS = {
     """,
     ),
     "a result of gigabytes": Cheat(
-        "m",
+        "it takes more than 400 MB of memory",
         r"""
     import torch
     return torch.zeros(1 << 27)
@@ -397,10 +409,27 @@ CHEATS = {
     return x + x
     """,
     ),
+    "uses a forbidden function by another name": Cheat(
+        "uses torch's scaled_dot_product_attention",
+        r"""
+    import torch
+    q = x[None]
+    torch.ops.aten.scaled_dot_product_attention(q, q, q)
+    return x + x
+    """,
+    ),
+    "uses a forbidden operator by its overload": Cheat(
+        "uses torch's exp",
+        r"""
+    import torch
+    return torch.ops.aten.exp.default(x) * 0 + x + x
+    """,
+    ),
+    "uses a library of answers": Cheat("imports transformers", "import transformers.activations\nreturn x + x"),
     "writes a file": Cheat(
         "writes the file",
         r"""
-    open('/tmp/happyllm-left-behind', 'w').write('x')
+    open(OUTSIDE, 'w').write('x')
     return x + x
     """,
     ),
@@ -487,7 +516,7 @@ CHEATS = {
     """,
     ),
     "returns nothing": Cheat(
-        "the result is None (is a return missing?)",
+        "the result is None",
         r"""
     x + x
     """,
@@ -538,20 +567,16 @@ CHEATS = {
     """,
     ),
     "bad indentation": Cheat("cannot be imported: raises IndentationError", "return x\n  return 1"),
-}
-
-# Right answers that leave something running.
-LEFT_BEHIND = {
-    "a thread": Cheat(
-        "",
+    "leaves a thread": Cheat(
+        "it leaves a thread running behind it",
         r"""
     import threading, time
     threading.Thread(target=time.sleep, args=(1000,)).start()
     return x + x
     """,
     ),
-    "a process that left its group": Cheat(
-        "",
+    "leaves a process that left its group": Cheat(
+        "it leaves a process running behind it",
         r"""
     import ctypes, os, time
     libc = ctypes.CDLL(None)
@@ -564,8 +589,8 @@ LEFT_BEHIND = {
     return x + x
     """,
     ),
-    "a process that ignores signals": Cheat(
-        "",
+    "leaves a process that ignores signals": Cheat(
+        "it leaves a process running behind it",
         r"""
     import ctypes, signal, time
     if ctypes.CDLL(None).fork() == 0:

@@ -51,7 +51,7 @@ def test_what_is_said_of_a_difference(running):
 @pytest.mark.parametrize(
     ("got", "want", "says"),
     [
-        (None, WANT, "is None (is a return missing?); expected is a float32 tensor of shape (2, 3)"),
+        (None, WANT, "is None; expected is a float32 tensor of shape (2, 3)"),
         ([1, 2], WANT, "is a list of 2; expected is a float32 tensor"),
         (np.ones((2, 3)), WANT, "is a NumPy array of shape (2, 3); expected is"),
         (3.0, WANT, "is the float 3.0; expected is"),
@@ -61,7 +61,7 @@ def test_what_is_said_of_a_difference(running):
         (WANT.double(), WANT, "is float64; expected is float32"),
         (WANT.to(torch.complex64), WANT, "is complex64; expected is float32"),
         (WANT * math.nan, WANT, "is off: 6 of 6 numbers differ, the first at [0, 0] is nan instead of 0"),
-        (None, 2.0, "is None (is a return missing?); expected is a number"),
+        (None, 2.0, "is None; expected is a number"),
         (True, 1.0, "is the bool True; expected is a number"),
         ("2", 2.0, "is a str of 1; expected is a number"),
         (torch.tensor(2.0), 2.0, "is a float32 tensor of shape (); expected is a number"),
@@ -121,7 +121,7 @@ def test_a_trivial_expectation_has_to_be_asked_for(running):
         ("abcdefgh!jk", "abcdefghijk", "it differs from index 8 on: ... 'abcdefgh!jk' instead of ... 'abcdefghijk'"),
         (b"a", b"b", "it is b'a'; expected is b'b'"),
         ({1: 2}, {1: 3}, "it is {1: 2}; expected is {1: 3}"),
-        (None, [1], "it is None (is a return missing?); expected is a list of 1"),
+        (None, [1], "it is None; expected is a list of 1"),
         (WANT, [1], "it is a float32 tensor of shape (2, 3); expected is a list of 1"),
         ([1], WANT, "it is a list of 1; expected is a float32 tensor"),
         (WANT.T, WANT, "it has the shape (3, 2); expected is (2, 3)"),
@@ -178,5 +178,5 @@ def test_the_same_up_to_a_tolerance_or_a_floor():
 
 def test_the_words_for_a_value():
     values = (None, 2, {1, 2}, {}, object(), torch.ones(1))
-    words = ["None (is a return missing?)", "the int 2", "a set of 2", "a dict of 0", "an object"]
+    words = ["None", "the int 2", "a set of 2", "a dict of 0", "an object"]
     assert [kind_of(value) for value in values] == [*words, "a float32 tensor of shape (1,)"]

@@ -23,7 +23,7 @@ SQUARE = torch.tensor([[1.0, 2.0], [-3.0, 0.5]])
         (WANT.reshape(6), WANT, "holds the right numbers in another shape"),
         (WANT.T.reshape(6), WANT, ""),
         (WANT[0], WANT, ""),
-        (WANT * math.nan, WANT, "holds NaN: 0/0, inf - inf, or a row in which everything is masked"),
+        (WANT * math.nan, WANT, "holds NaN, which comes from 0 / 0, inf - inf, inf / inf or 0 * inf"),
         (WANT / 0, WANT, "holds infinities: an exponential overflows, or a mask is added twice"),
         (WANT * 0, WANT, "is all zeros"),
         (WANT * 0 + 3, WANT, "is the same number everywhere"),
@@ -44,6 +44,11 @@ SQUARE = torch.tensor([[1.0, 2.0], [-3.0, 0.5]])
         (torch.empty(0, 2), torch.empty(0, 2).double(), ""),
         (torch.complex(WANT, WANT), WANT, ""),
         (WANT.double(), WANT * 0, ""),
+        (
+            WANT * (1 + 5e-5),
+            WANT,
+            "is almost right: a constant that is slightly off, or digits that get lost on the way",
+        ),
         (None, WANT, ""),
         ([1.0], WANT, ""),
         (WANT.long() + 1, WANT.long(), ""),
@@ -147,7 +152,7 @@ def test_a_mistake_that_the_transcript_does_not_show_is_not_named(lab):
     lab.mutant("scaling", "it is right")(same_as_right)
     verdict = judge_locally(lab, "scaling", lambda x, n: None)
     assert verdict.status is Status.FAIL and verdict.diagnosis.mutant is None
-    assert verdict.line == "the result is None (is a return missing?); expected is a float32 tensor of shape (2,)"
+    assert verdict.line == "the result is None; expected is a float32 tensor of shape (2,); is a return missing?"
 
 
 ODD = [None, "text", [[]], {"a": 1}, object(), torch.complex(Y, Y), torch.empty(0), Y.long(), iter([1]), 10**400]

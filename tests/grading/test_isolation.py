@@ -3,6 +3,8 @@
 import contextlib
 import os
 import secrets
+import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from cheats import CHEATS, LEFT_BEHIND, Cheat
+from cheats import CHEATS, Cheat
 from probe_lab import FILES, RIGHT, make_lab
 
 from happyllm_support.grading.grader import Grader, Solution
@@ -25,6 +27,7 @@ def lab(tmp_path_factory):
 @pytest.fixture(scope="module")
 def grader(lab):
     with Grader(lab.folder.parent) as grader:
+        grader.run(lab, "double", Solution(source=RIGHT, filename="probe.py"))  # starts the process that starts them
         yield grader
 
 
@@ -58,12 +61,15 @@ def below(pid):
 @pytest.mark.parametrize("name", CHEATS)
 def test_a_cheat_or_an_accident_scores_nothing_and_leaves_nothing(name, lab, grader, monkeypatch, tmp_path):
     cheat = CHEATS[name]
-    lab.file.write_text(cheat.source(LABS=str(lab.folder.parent), PACKAGE=str(PACKAGE)))
+    lab.file.write_text(
+        cheat.source(LABS=str(lab.folder.parent), PACKAGE=str(PACKAGE), OUTSIDE=str(tmp_path / "outside"))
+    )
     before = lab.file.read_bytes()
     files = all_files(lab)
     monkeypatch.setitem(lab.checks, "double", replace(lab.checks["double"], seconds=cheat.seconds))
     processes = below(os.getpid())
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
 
     verdict = grader.run(lab, "double", Solution.from_file(lab.file))
 
@@ -72,22 +78,56 @@ def test_a_cheat_or_an_accident_scores_nothing_and_leaves_nothing(name, lab, gra
     assert "\n" not in verdict.diagnosis.symptom
     assert lab.file.read_bytes() == before
     assert all_files(lab) == files
-    assert list(tmp_path.iterdir()) == []
-    assert len(below(os.getpid()) - processes) <= 1  # the process that starts them, when it was made for this
+    assert list(tmp_path.rglob("*")) == [tmp_path / "scratch"]
+    assert below(os.getpid()) == processes
     assert grader.run(lab, "double", Solution(source=RIGHT, filename="probe.py")).status is Status.PASS
 
 
-@pytest.mark.parametrize("name", LEFT_BEHIND)
+@pytest.mark.parametrize("name", [name for name in CHEATS if name.startswith("leaves a ")])
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_threads_and_processes_are_ended_with_the_check(name, method, lab, mark):
-    source = LEFT_BEHIND[name].source()
     with Grader(lab.folder.parent, method=method) as grader:
-        grader.run(lab, "double", Solution(source=RIGHT, filename="probe.py"))
+        assert grader.run(lab, "double", Solution(source=RIGHT, filename="probe.py")).status is Status.PASS
         before = below(os.getpid())
-        verdict = grader.run(lab, "double", Solution(source=source, filename="probe.py"))
-        assert verdict.status is Status.PASS  # the answer was right; the rest is swept up
+        verdict = grader.run(lab, "double", Solution(source=CHEATS[name].source(), filename="probe.py"))
+        assert verdict.status is Status.FAIL and CHEATS[name].says in verdict.diagnosis.symptom
         assert below(os.getpid()) == before
     assert processes_of(mark) == set()
+
+
+def test_a_group_is_ended_also_where_orphans_cannot_be_found(tmp_path):
+    """Outside Linux an orphan is nobody's child here; its group is then all that is known of it."""
+    orphan = "import subprocess, sys; print(subprocess.Popen(['sleep', '1000']).pid, flush=True)"
+    code = f"""
+import os, psutil, subprocess, sys
+from happyllm_support.grading import spawner
+child = subprocess.Popen([sys.executable, "-c", {orphan!r}], start_new_session=True, stdout=subprocess.PIPE, text=True)
+pid = int(child.stdout.readline())
+child.wait()
+psutil.Process.children = lambda *a, **k: []
+spawner.end_descendants(group=child.pid)
+print(pid)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        assert psutil.Process(int(done.stdout)).status() == psutil.STATUS_ZOMBIE
+
+
+def test_the_process_that_forks_has_run_no_operator():
+    """A fork after the first matrix product would hang; what `preload` does is watched, in a process of its own."""
+    code = """
+import torch
+from torch.profiler import ProfilerActivity, profile
+from happyllm_support.grading import child
+with profile(activities=[ProfilerActivity.CPU]) as seen:
+    child.preload()
+print([event.key for event in seen.key_averages() if event.key.startswith("aten::")])
+with profile(activities=[ProfilerActivity.CPU]) as seen:
+    torch.ones(2, 2) @ torch.ones(2, 2)
+print(any(event.key == "aten::mm" for event in seen.key_averages()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[]", "True"]
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])

@@ -78,7 +78,7 @@ def test_wrong_code_gets_none_and_a_diagnosis(lab):
             Status.FAIL,
             "it raises NotImplementedError (line 2, in double)",
         ),
-        ("def double(x):\n    ...", "double", Status.FAIL, "the result is None (is a return missing?); expected is"),
+        ("def double(x):\n    ...", "double", Status.FAIL, "the result is None; expected is"),
     ],
 )
 def test_not_yet_blocked_and_wrong_are_told_apart(source, name, status, line, lab):

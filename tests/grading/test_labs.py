@@ -3,7 +3,7 @@
 import pytest
 from probe_lab import FILES, make_lab
 
-from happyllm_support.grading.labs import Lab, lab_ids, labs_folder, load_lab
+from happyllm_support.grading.labs import ANSWERS, Lab, lab_ids, labs_folder, load_lab
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def test_a_lab_knows_its_folder_checks_and_mistakes(lab):
         20,
         400,
     )
-    assert (double.no_imports, double.no_operators, total.needs) == (("fractions",), ("exp",), ("double",))
+    assert (double.no_imports, double.no_operators, total.needs) == ((*ANSWERS, "fractions"), ("exp",), ("double",))
     assert [mutant.says for mutant in lab.mutants_of("double")] == ["the number is squared instead of doubled"]
     assert lab.mutants_of("total") == []
     assert lab.reference["double"](3) == 6 and "__name__" not in lab.reference
@@ -117,7 +117,7 @@ def test_names_are_declared_once_and_before_their_mistakes():
     def f(f): ...
 
     lab.check(points=1, section="s", hints=("a", "b"), no_imports=("regex",))(f)
-    assert lab.checks["f"].no_imports == ("tiktoken", "regex")
+    assert lab.checks["f"].no_imports == (*ANSWERS, "tiktoken", "regex")
     with pytest.raises(ValueError, match="f is declared twice"):
         lab.check(points=1, section="s", hints=("a", "b"))(f)
     with pytest.raises(ValueError, match="a wrong variant of 'g', which has no check"):

@@ -28,7 +28,7 @@ def test_a_call_returns_the_value_and_a_digest_of_the_arguments_afterwards():
     x = torch.arange(3.0)
     reply = call(bench, "add", x, b=2)
     assert torch.equal(reply["value"], x + 2)
-    assert reply["after"] == wire.digest([[x], {"b": 2}])
+    assert reply["after"] == wire.digest([[x], {"b": 2}, None])
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,8 @@ def test_a_call_returns_the_value_and_a_digest_of_the_arguments_afterwards():
 )
 def test_arguments_that_were_modified_have_another_digest(change, value):
     bench = Workbench({"change": change, "look": lambda x: None})
-    assert call(bench, "look", value)["after"] == wire.digest([[value], {}])
-    assert call(bench, "change", value)["after"] != wire.digest([[value], {}])
+    assert call(bench, "look", value)["after"] == wire.digest([[value], {}, None])
+    assert call(bench, "change", value)["after"] != wire.digest([[value], {}, None])
 
 
 def test_the_same_request_of_the_same_check_draws_the_same_numbers():
@@ -216,3 +216,35 @@ def test_a_syntax_error_names_its_own_line():
     except SyntaxError as error:
         found = describe(error, "<learner>")
     assert found["message"] == "invalid syntax" and found["frames"] == [[2, "", "y = = 2"]]
+
+
+def test_arguments_that_were_modified_later_show_in_the_digest_too():
+    def steps(x, stream):
+        for block in stream:
+            kept = block.clone()
+            yield kept
+            kept.zero_()
+        x.zero_()
+
+    class Holder:
+        def __init__(self, x):
+            self.x = x
+
+        def spoil(self):
+            self.x.zero_()
+
+    def fresh():
+        return Workbench({"steps": steps, "Holder": Holder, "times": lambda x: (x * 2).sum() * x.detach().add_(1)[0]})
+
+    given = [[torch.ones(2), wire.Stream([torch.ones(1), torch.ones(1)])], {}, None]
+    one = [torch.ones(1)]
+    bench = fresh()
+    handle = call(bench, "steps", *given[0])["value"]
+    assert ask(bench, "next", target=handle)["after"] == wire.digest([given, None])
+    assert ask(bench, "next", target=handle)["after"] != wire.digest([given, one])  # what it had given is zero now
+    bench = fresh()
+    handle = call(bench, "Holder", torch.ones(2))["value"]
+    reply = ask(bench, "call", target=handle, method="spoil", args=[], kwargs={})
+    assert reply["after"] != wire.digest([[], {}, [[torch.ones(2)], {}, None]])
+    reply = ask(fresh(), "gradients", target="times", args=[torch.ones(2)], kwargs={}, cotangent=torch.tensor(1.0))
+    assert reply["after"] != wire.digest([[torch.ones(2)], {}, None])
