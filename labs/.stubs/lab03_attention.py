@@ -1,7 +1,7 @@
 """Lab 03: attention, from the softmax to an attention that never holds a row of weights.
 
 Replace each `raise NotYet` and run `make labs LAB=03`. Axes are those of the chapter: B rows of a batch, T queries,
-S keys, C width of the model, H query heads, K key and value heads, D = C / H.
+S keys, C width of the model, H query heads, K key and value heads, D = C / H. Arguments stay as they are.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ def softmax(scores: Tensor, dim: int = -1) -> Tensor:
         weight_i = e^(score_i) / sum_j e^(score_j)
 
     Scores may be as large or as small as 1000 or -1000, in one row or in different rows, where e^score itself is
-    infinity or 0. A score of -infinity gets the weight 0. (A row of nothing but -infinity will not come.)
+    infinity or 0. A score of -infinity gets the weight 0. (A row of nothing but -infinity will not come.) Results are
+    as exact as their dtype, and gradients flow back to the scores.
 
     Example: softmax(tensor([[0, ln 3], [1000, 1000]])) -> [[0.25, 0.75], [0.5, 0.5]].
 
@@ -75,15 +76,15 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, scale: flo
     Example (B = H = T = D = 1, S = 2): q = 1, k = [0, ln 3], v = [10, 20] -> 17.5; masked [True, False] -> 10;
     masked [False, False] -> 0.
 
-    Not allowed here: `torch.nn.functional.scaled_dot_product_attention` and `multi_head_attention_forward`. Your own
-    `softmax`, or torch's, is welcome.
+    Not allowed here: `torch.nn.functional.scaled_dot_product_attention` and `multi_head_attention_forward`, and what
+    they call in `torch.ops.aten`. Your own `softmax`, or torch's, is welcome.
 
     Args:
         q: (B, H, T, D) queries.
         k: (B, H, S, D) keys.
         v: (B, H, S, D) values.
         mask: boolean, True = may see, of a shape that broadcasts to (B, H, T, S); None: every key is seen.
-        scale: factor on the scores; None: 1 / sqrt(D).
+        scale: factor on the scores; None: 1 / sqrt(D). 0 is a factor, too: every visible key weighs the same.
 
     Returns:
         (B, H, T, D) in the dtype of `q`.
@@ -126,7 +127,8 @@ def join_heads(x: Tensor) -> Tensor:
 def grouped_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """Attention with fewer key and value heads than query heads: H / K neighbours read from the same keys and values.
 
-    Query head h uses key and value head h // (H / K). With K = H this is `sdpa`, with K = 1 multi-query attention.
+    Query head h uses key and value head h // (H / K). With K = H this is `sdpa`, with K = 1 multi-query attention. As
+    there, a query that sees no key at all gets zeros.
 
     Example (H = 4, K = 2): the query heads 0, 1, 2, 3 read the key and value heads 0, 0, 1, 1.
 
@@ -153,12 +155,14 @@ def attend_online(q: Tensor, blocks: Iterator[tuple[Tensor, Tensor]]) -> Iterato
 
     For this it keeps three things per query: the largest score so far, the sum of the exponentials relative to it, and
     the same sum with each exponential times its value. Scores may be as large or small as 1000 or -1000, may rise or
-    fall from block to block, and may differ as much between queries.
+    fall from block to block, and may differ as much between queries. What has been yielded belongs to the caller and
+    stays as it was, so go on with tensors of your own.
 
     Example (T = D = 1): q = [[1]]; a block with keys [[0]], values [[10]] -> yields [[10]]; then one with
     keys [[ln 3]], values [[20]] -> yields [[17.5]].
 
-    Not allowed here: torch's softmax and `logsumexp`, and `torch.cat`, which would put the row together again.
+    Not allowed here: torch's softmax, `logsumexp` and attention, and `torch.cat` and `torch.stack`, which would put the
+    row together again.
 
     Args:
         q: (T, D) queries.

@@ -15,11 +15,24 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from happyllm_support.grading.compare import expect, expect_close, expect_equal, kind_of
+from happyllm_support.grading.judge import raised_line
 from happyllm_support.grading.labs import Lab
-from happyllm_support.grading.remote import Remote
+from happyllm_support.grading.remote import LearnerRaised, Remote
 from happyllm_support.grading.wire import Stream
 
 from . import reference
+from .bans import FUSED, FUSED_OPERATORS, SOFTMAX
+from .by_hand import (
+    Blocks,
+    extreme_blocks,
+    groups_by_loops,
+    mask_by_loops,
+    random,
+    softmax_by_loops,
+    some_blocks,
+    some_mask,
+    whole_row,
+)
 
 lab = Lab("Attention", minutes=90)
 
@@ -28,27 +41,6 @@ STABLE = "A softmax in one pass"
 SCALE = "Why $\\sqrt{D}$, and of what"
 BROKEN = "How masks break"
 BLIND = "Rows that may see nothing"
-
-SOFTMAX = ("_softmax", "_log_softmax", "_safe_softmax", "logsumexp", "_logsumexp")
-FUSED = (
-    "torch.nn.functional.scaled_dot_product_attention",
-    "torch._C._nn.scaled_dot_product_attention",
-    "torch.nn.functional.multi_head_attention_forward",
-)
-
-
-def random(*shape: int, seed: int, size: float = 1.0, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Normal numbers, the same for the same seed."""
-    return (size * torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)).to(dtype)
-
-
-def some_mask(*shape: int, seed: int) -> Tensor:
-    """A mask in which each query sees something and misses something, and each key too."""
-    mask = torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) < 0.5
-    for t in range(shape[-2]):
-        mask[..., t, t % shape[-1]] = True
-        mask[..., t, (t + 2) % shape[-1]] = False
-    return mask
 
 
 @lab.check(
@@ -85,17 +77,23 @@ def softmax(softmax: Remote) -> None:
     good &= _right_softmax(softmax(rows), rows, -1, "the softmax of a row near 1000 and a row near -1000")
     if not good:
         return
+    cotangent = random(2, 3, 5, seed=3, dtype=torch.float64)
+    _, gradients, _ = softmax.gradients(box, cotangent=cotangent)
+    leaf = box.clone().requires_grad_()
+    reference.softmax(leaf).backward(cotangent)
+    if not expect(gradients[0] is not None, "no gradient reaches the scores"):
+        return
+    if not expect_close(gradients[0], leaf.grad, "the gradient of the scores", tolerance=1e-6):
+        return
     hidden = torch.tensor([[1.0, -math.inf, 2.0], [-math.inf, -math.inf, 5.0]])
     _right_softmax(softmax(hidden), hidden, -1, "the softmax of a row with excluded places")
 
 
 def _right_softmax(got: Any, scores: Tensor, dim: int, what: str) -> bool:
-    if not expect_close(got, reference.softmax(scores, dim), what):
-        return False
-    moved = scores.double().movedim(dim, -1)
-    rows = [[math.exp(x - max(row)) for x in row] for row in moved.reshape(-1, moved.shape[-1]).tolist()]
-    by_hand = torch.tensor([[x / sum(row) for x in row] for row in rows]).reshape(moved.shape).movedim(-1, dim)
-    return expect_close(got, by_hand.to(scores.dtype), f"{what}, against a loop,")
+    tolerance = 1e-8 if scores.dtype == torch.float64 else 1e-5
+    return expect_close(got, reference.softmax(scores, dim), what, tolerance=tolerance) and expect_close(
+        got, softmax_by_loops(scores, dim), f"{what}, against a loop,", tolerance=tolerance
+    )
 
 
 @lab.check(
@@ -105,7 +103,8 @@ def _right_softmax(got: Any, scores: Tensor, dim: int, what: str) -> bool:
         "Compare every query with every key: put the queries along one axis, the keys along another, and broadcast.",
         "q_positions[:, :, None] is (B, T, 1), k_positions[:, None, :] is (B, 1, S); comparing them gives (B, T, S).",
         "Three conditions, joined by &: key position <= query position, same segment, segment of the query > 0.",
-        "An index with None adds the axis of the heads at the end: allowed[:, None] is (B, 1, T, S).",
+        "With places = k_positions[:, None, :] <= q_positions[:, :, None], and segments likewise, for which == stands: "
+        "(places & (k_segments[:, None, :] == q_segments[:, :, None]) & (q_segments[:, :, None] > 0))[:, None].",
     ),
     solution=("happyllm_support.model.masks:AttentionMask.allowed",),
 )
@@ -135,17 +134,10 @@ def mask_from_positions(mask_from_positions: Remote) -> None:
 
 def _right_mask(mask_from_positions: Remote, what: str, *tokens: Tensor) -> bool:
     got = mask_from_positions(*tokens)
-    if not expect_equal(got, reference.mask_from_positions(*tokens), f"the mask ({what})"):
-        return False
-    q, k, *segments = (rows.tolist() for rows in tokens)
-    q_segments, k_segments = segments or ([[1] * len(q[0])] * len(q), [[1] * len(k[0])] * len(k))
-    seen = sum(
-        mine == other > 0 and there <= here
-        for b in range(len(q))
-        for here, mine in zip(q[b], q_segments[b], strict=True)
-        for there, other in zip(k[b], k_segments[b], strict=True)
+    what = f"the mask ({what})"
+    return expect_equal(got, reference.mask_from_positions(*tokens), what) and expect_equal(
+        got, mask_by_loops(*tokens), f"{what}, pair by pair,"
     )
-    return expect(int(got.sum()) == seen, f"the mask ({what}) lets through {int(got.sum())} pairs instead of {seen}")
 
 
 @lab.check(
@@ -163,6 +155,7 @@ def _right_mask(mask_from_positions: Remote, what: str, *tokens: Tensor) -> bool
         "happyllm_support.model.attention:attention_weights",
         "happyllm_support.model.attention:naive_attention",
     ),
+    no_operators=FUSED_OPERATORS,
     no_functions=FUSED,
 )
 def sdpa(sdpa: Remote) -> None:
@@ -171,7 +164,7 @@ def sdpa(sdpa: Remote) -> None:
         return
     q, k, v = (random(2, 2, length, 4, seed=30 + i) for i, length in enumerate((4, 6, 6)))
     mask = some_mask(2, 1, 4, 6, seed=33)
-    mask[0, 0, 1] = mask[1, 0, :2] = False
+    mask[0, 0, 1] = mask[1, 0, :2] = mask[0, 0, :, 5] = False  # and a key that nobody sees
     got = sdpa(q, k, v, mask)
     blind = (~mask.any(dim=-1)).expand(2, 2, 4)
     if not expect_close(got, reference.sdpa(q, k, v, mask), "the output where some queries see nothing"):
@@ -179,11 +172,13 @@ def sdpa(sdpa: Remote) -> None:
     expect(not bool(got[blind].any()), "a query that sees nothing gets something other than zeros")
     cotangent = random(2, 2, 4, 4, seed=34)
     output, gradients, _ = sdpa.gradients(q, k, v, mask, cotangent=cotangent)
-    expect_close(output, got, "the output when gradients are wanted")
+    if not expect_close(output, got, "the output when gradients are wanted"):
+        return
     inputs = [x.clone().requires_grad_() for x in (q, k, v)]
     reference.sdpa(*inputs, mask).backward(cotangent)
     for name, gradient, leaf in zip("qkv", gradients, inputs, strict=False):
-        expect_close(gradient, leaf.grad, f"the gradient of {name} where some queries see nothing", tolerance=1e-4)
+        if expect(gradient is not None, f"no gradient reaches {name}"):
+            expect_close(gradient, leaf.grad, f"the gradient of {name} where some queries see nothing", tolerance=1e-4)
 
 
 def _unmasked(sdpa: Remote) -> bool:
@@ -192,7 +187,9 @@ def _unmasked(sdpa: Remote) -> bool:
     good = _right_attention(sdpa(q, k, v), q, k, v, what="the output without a mask")
     q, k, v = (random(2, 3, length, 4, seed=13 + i, dtype=torch.float64) for i, length in enumerate((5, 7, 7)))
     good &= _right_attention(sdpa(q, k, v), q, k, v, what="the output for 5 queries and 7 keys")
-    return good and _right_attention(sdpa(q, k, v, None, 0.3), q, k, v, scale=0.3, what="the output with scale=0.3")
+    if not good or not _right_attention(sdpa(q, k, v, None, 0.3), q, k, v, scale=0.3, what="the output with scale=0.3"):
+        return False
+    return _right_attention(sdpa(q, k, v, None, 0.0), q, k, v, scale=0.0, what="the output with scale=0.0, the mean,")
 
 
 def _masked(sdpa: Remote) -> bool:
@@ -236,6 +233,7 @@ def _right_attention(
         "Two steps: cut the last axis in two, then move an axis. A reshape alone cannot do it.",
         "Numbers that lie side by side in C belong to one head, so the last axis becomes (n_head, C / n_head).",
         "x.view(B, T, n_head, C // n_head), and then the axes 1 and 2 exchanged.",
+        "B, T, C = x.shape, and then x.view(B, T, n_head, C // n_head).transpose(1, 2).",
     ),
     solution=("happyllm_support.model.attention:Attention._split",),
 )
@@ -258,6 +256,7 @@ def split_heads(split_heads: Remote) -> None:
         "The steps of split_heads, backwards: first exchange the axes, then make two axes one.",
         "The numbers of one token must lie side by side before H and D become one axis: (B, T, H, D), then (B, T, C).",
         "After a transpose the memory is no longer in order: view refuses, reshape and flatten make a copy.",
+        "x.transpose(1, 2) is (B, T, H, D), and .flatten(2) makes one of its last two axes.",
     ),
     solution=("happyllm_support.model.attention:Attention.forward",),
 )
@@ -282,36 +281,46 @@ def join_heads(join_heads: Remote) -> None:
         "Give every query head keys and values of its own; then it is the attention that you have written.",
         "Each key head must come H / K times in a row: 0, 0, 1, 1 and not 0, 1, 0, 1.",
         "x.repeat_interleave(H // K, dim=1) does that, x.repeat(1, H // K, 1, 1) does the other.",
+        "With size = q.shape[1] // k.shape[1], both k and v become their .repeat_interleave(size, dim=1); then "
+        "sdpa(q, k, v, mask).",
     ),
     solution=(
         "happyllm_support.model.attention:repeat_heads",
         "happyllm_support.model.attention:naive_attention",
     ),
+    no_operators=FUSED_OPERATORS,
     no_functions=FUSED,
 )
 def grouped_attention(grouped_attention: Remote) -> None:
-    """Six query heads on three and on two key heads, on one and on six; with a mask per row."""
+    """Six query heads on three and on two key heads, on one and on six; with a mask per row; blind queries."""
     q = random(2, 6, 3, 4, seed=60)
     good = True
     for n_kv_head in (3, 2, 1, 6):
         k, v = (random(2, n_kv_head, 5, 4, seed=61 + i + n_kv_head) for i in range(2))
-        got = grouped_attention(q, k, v)
-        good &= _right_groups(got, q, k, v, None, f"the output of 6 query heads and {n_kv_head} key heads")
+        good &= _right_groups(grouped_attention, q, k, v, None, "")
     if not good:
         return
-    k, v, mask = random(2, 2, 5, 4, seed=70), random(2, 2, 5, 4, seed=71), some_mask(2, 1, 3, 5, seed=72)
-    _right_groups(grouped_attention(q, k, v, mask), q, k, v, mask, "the output of 6 and 2 heads with a mask")
+    for n_kv_head in (2, 3):
+        k, v = (random(2, n_kv_head, 5, 4, seed=68 + i + n_kv_head) for i in range(2))
+        good &= _right_groups(grouped_attention, q, k, v, some_mask(2, 1, 3, 5, seed=72), " with a mask")
+    if good:
+        mask = some_mask(2, 1, 3, 5, seed=73)
+        mask[0, 0, 1] = mask[1, 0, 0] = False
+        _right_groups(grouped_attention, q, k, v, mask, " where some queries see nothing")
 
 
-def _right_groups(got: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, what: str) -> bool:
-    if not expect_close(got, reference.grouped_attention(q, k, v, mask), what):
-        return False
-    size = q.shape[1] // k.shape[1]
-    heads = [
-        F.scaled_dot_product_attention(q[:, h], k[:, h // size], v[:, h // size], None if mask is None else mask[:, 0])
-        for h in range(q.shape[1])
-    ]
-    return expect_close(got, torch.stack(heads, dim=1), f"{what}, against head by head,")
+def _right_groups(grouped_attention: Remote, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, when: str) -> bool:
+    heads = f"{q.shape[1]} query heads and {k.shape[1]} key head{'s' if k.shape[1] > 1 else ''}"
+    try:
+        got = grouped_attention(q, k, v, *([] if mask is None else [mask]))
+    except LearnerRaised as raised:
+        if raised.type_name == "RuntimeError":  # sizes that do not fit, most likely
+            expect(False, f"given {heads}{when}, {raised_line(raised)}")
+        raise
+    what = f"the output of {heads}{when}"
+    return expect_close(got, reference.grouped_attention(q, k, v, mask), what) and expect_close(
+        got, groups_by_loops(q, k, v, mask), f"{what}, against head by head,"
+    )
 
 
 @lab.check(
@@ -329,37 +338,23 @@ def _right_groups(got: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None
         "happyllm_support.model.online_attention:online_softmax_sum",
         "happyllm_support.model.online_attention:_OnlineAttention.forward",
     ),
-    no_operators=(*SOFTMAX, "cat"),
+    no_operators=(*SOFTMAX, *FUSED_OPERATORS, "cat", "stack"),
     no_functions=FUSED,
 )
 def attend_online(attend_online: Remote) -> None:
     """Moderate scores in unequal blocks, then scores for which a maximum is needed, of each query and of all blocks."""
-    q = random(3, 4, seed=80)
-    blocks = [(random(s, 4, seed=81 + i, size=i + 1.0), random(s, 4, seed=91 + i)) for i, s in enumerate((3, 1, 4, 2))]
+    q, blocks = some_blocks()
     if not _right_steps(attend_online, q, blocks[:1], "a single block, "):
         return
     if not _right_steps(attend_online, q, blocks, "moderate scores, "):
         return
-    blocks.reverse()
-    if not _right_steps(attend_online, q, blocks, "falling scores, "):
+    if not _right_steps(attend_online, q, blocks[::-1], "falling scores, "):
         return
-    ones = torch.ones(1, 4, dtype=torch.float64)
-    wide = [random(s, 4, seed=100 + i, dtype=torch.float64) for i, s in enumerate((2, 3, 2))]
-    values = [random(len(keys), 4, seed=110 + i, dtype=torch.float64) for i, keys in enumerate(wide)]
-    q = 20 + random(3, 4, seed=120, dtype=torch.float64)
-    signs = torch.tensor([[1.0], [-1.0], [1.0]], dtype=torch.float64)
-    for what, queries, sizes in (
-        ("scores near 1000, ", q, (25, 25, 25)),
-        ("scores near -1000, ", q, (-25, -25, -25)),
-        ("queries with scores near 1000 and near -1000, ", signs * q, (25, 25, 25)),
-        ("scores that rise by 2000, ", q, (-25, 25, 25)),
-        ("scores that fall by 2000, ", q, (25, -25, -25)),
-    ):
-        keys = [size * ones + block for size, block in zip(sizes, wide, strict=True)]
-        _right_steps(attend_online, queries, list(zip(keys, values, strict=True)), what)
+    for what, queries, wide in extreme_blocks():
+        _right_steps(attend_online, queries, wide, what)
 
 
-def _right_steps(attend_online: Remote, q: Tensor, blocks: list[tuple[Tensor, Tensor]], what: str) -> bool:
+def _right_steps(attend_online: Remote, q: Tensor, blocks: Blocks, what: str) -> bool:
     answers = attend_online(q, Stream(list(blocks)))
     if not isinstance(answers, Iterator):
         wanted = "expected is a generator, which yields an answer after each block"
@@ -375,6 +370,4 @@ def _right_steps(attend_online: Remote, q: Tensor, blocks: list[tuple[Tensor, Te
         if not expect(taken == number, early):
             return False
     good &= expect(next(answers, None) is None, "it gives more answers than there were blocks")
-    keys, values = (torch.cat(parts).double() for parts in zip(*blocks, strict=True))
-    whole = (q.double() @ keys.T / math.sqrt(q.shape[1])).softmax(dim=-1) @ values
-    return good and expect_close(got, whole.to(q.dtype), f"{what}the last answer, against the whole row,")
+    return good and expect_close(got, whole_row(q, blocks), f"{what}the last answer, against the whole row,")

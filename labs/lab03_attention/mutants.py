@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from . import mutants_heads, mutants_online, mutants_sdpa, reference
-from .checks import BROKEN, STABLE, lab
+from .checks import BLIND, BROKEN, STABLE, lab
 
 __all__ = ["mutants_heads", "mutants_online", "mutants_sdpa"]  # they declare theirs when they are imported
 
@@ -56,6 +56,45 @@ def always_first(scores, dim=-1):
 @lab.mutant("softmax", "the exponentials are divided by the sum over everything, not over dim")
 def over_everything(scores, dim=-1):
     return scores.flatten().softmax(0).view_as(scores)
+
+
+def _stable(scores, dim):
+    return (scores - scores.amax(dim, keepdim=True)).exp()
+
+
+@lab.mutant("softmax", "the sum of the exponentials runs over everything, although the maximum is that of each row")
+def sum_over_everything(scores, dim=-1):
+    powers = _stable(scores, dim)
+    return powers / powers.sum()
+
+
+@lab.mutant("softmax", "the sum of the exponentials runs along the first axis, not along dim")
+def sum_along_the_first(scores, dim=-1):
+    powers = _stable(scores, dim)
+    return powers / powers.sum(0, keepdim=True)
+
+
+@lab.mutant("softmax", "the sum of the exponentials runs along the last axis, whatever dim is")
+def sum_along_the_last(scores, dim=-1):
+    powers = _stable(scores, dim)
+    return powers / powers.sum(-1, keepdim=True)
+
+
+@lab.mutant("softmax", "the sum runs along the last axis but one, not along dim")
+def sum_along_the_one_before(scores, dim=-1):
+    powers = _stable(scores, dim)
+    return powers / powers.sum(-2 if scores.dim() > 1 else -1, keepdim=True)
+
+
+@lab.mutant("softmax", "the maximum is taken along the last axis, whatever dim is, and does not cancel")
+def maximum_along_the_last(scores, dim=-1):
+    powers = _stable(scores, -1)
+    return powers / powers.sum(dim, keepdim=True)
+
+
+@lab.mutant("softmax", "the weights are cut off from the gradient, by detach(), no_grad() or Python's own numbers")
+def cut_off(scores, dim=-1):
+    return reference.softmax(scores, dim).detach()
 
 
 @lab.mutant("softmax", "the exponentials are not divided by their sum")
@@ -203,6 +242,44 @@ def documents_mixed(q_positions, k_positions, q_segments=None, k_segments=None):
 def padding_seen(q_positions, k_positions, q_segments=None, k_segments=None):
     mine, other = _segments(q_positions, k_positions, q_segments, k_segments)
     return reference.mask_from_positions(q_positions, k_positions) & (mine == other)[:, None]
+
+
+@lab.mutant("mask_from_positions", "the rules are joined by or: an earlier position or the same segment is enough")
+def either_rule(q_positions, k_positions, q_segments=None, k_segments=None):
+    early = reference.mask_from_positions(q_positions, k_positions)
+    if q_segments is None:
+        return early
+    return early | _same_document(q_positions, k_positions, q_segments, k_segments)
+
+
+@lab.mutant("mask_from_positions", "the segment rules are joined by or: the same segment, or a query not in padding")
+def either_segment_rule(q_positions, k_positions, q_segments=None, k_segments=None):
+    mine, other = _segments(q_positions, k_positions, q_segments, k_segments)
+    return reference.mask_from_positions(q_positions, k_positions) & ((mine == other) | (mine > 0))[:, None]
+
+
+@lab.mutant("mask_from_positions", "only the keys of padding are hidden: documents see one another, and padding sees")
+def only_padded_keys_hidden(q_positions, k_positions, q_segments=None, k_segments=None):
+    _, other = _segments(q_positions, k_positions, q_segments, k_segments)
+    return reference.mask_from_positions(q_positions, k_positions) & (other > 0)[:, None]
+
+
+@lab.mutant("mask_from_positions", "only the queries of padding are blind: documents see one another and padding")
+def only_padded_queries_blind(q_positions, k_positions, q_segments=None, k_segments=None):
+    mine, _ = _segments(q_positions, k_positions, q_segments, k_segments)
+    return reference.mask_from_positions(q_positions, k_positions) & (mine > 0)[:, None]
+
+
+@lab.mutant("mask_from_positions", "a token of padding sees itself; it must see nothing", section=BLIND)
+def padding_sees_itself(q_positions, k_positions, q_segments=None, k_segments=None):
+    mask = reference.mask_from_positions(q_positions, k_positions, q_segments, k_segments)
+    own = torch.eye(mask.shape[-2], mask.shape[-1], dtype=torch.bool)
+    return mask | own if q_segments is not None and mask.shape[-2] == mask.shape[-1] else mask
+
+
+@lab.mutant("mask_from_positions", "the axis of the heads stands first: (1, B, T, S), not (B, 1, T, S)")
+def head_axis_first(q_positions, k_positions, q_segments=None, k_segments=None):
+    return reference.mask_from_positions(q_positions, k_positions, q_segments, k_segments).transpose(0, 1)
 
 
 @lab.mutant(

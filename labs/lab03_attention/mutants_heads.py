@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from . import reference
-from .checks import BROKEN, lab
+from .checks import BLIND, BROKEN, lab
+from .mutants_sdpa import nan_where_blind
 
 
 @lab.mutant("split_heads", "view makes (B, H, T, D) at once, so that a head gets all of some tokens", section=BROKEN)
@@ -34,6 +35,11 @@ def split_heads_first(x, n_head):
 @lab.mutant("split_heads", "the last two axes are exchanged: (B, H, D, T) is returned")
 def split_as_columns(x, n_head):
     return x.view(*x.shape[:2], n_head, -1).permute(0, 2, 3, 1)
+
+
+@lab.mutant("split_heads", "after the view, H and D are exchanged instead of T and H: (B, T, D, H) is returned")
+def split_wrong_axes(x, n_head):
+    return x.view(*x.shape[:2], n_head, -1).transpose(2, 3)
 
 
 @lab.mutant("join_heads", "the axes are not exchanged back before H and D are merged", section=BROKEN)
@@ -123,3 +129,23 @@ def keys_averaged(q, k, v, mask=None):
 @lab.mutant("grouped_attention", "the mask is not passed on", section=BROKEN)
 def mask_forgotten(q, k, v, mask=None):
     return reference.sdpa(q, k, v)
+
+
+@lab.mutant(
+    "grouped_attention", "keys or values still have K heads when they are used: nothing is repeated along that axis"
+)
+def not_repeated(q, k, v, mask=None):
+    return nan_where_blind(q, k, v, mask)
+
+
+@lab.mutant("grouped_attention", "each key and value head is repeated K times; it takes H / K times")
+def repeated_k_times(q, k, v, mask=None):
+    k, v = (x.repeat_interleave(x.shape[1], dim=1) for x in (k, v))
+    return nan_where_blind(q, k, v, mask)
+
+
+@lab.mutant(
+    "grouped_attention", "a query without any visible key is 0 / 0, NaN; your sdpa would give zeros", section=BLIND
+)
+def blind_in_groups(q, k, v, mask=None):
+    return nan_where_blind(q, _repeated(k, q.shape[1]), _repeated(v, q.shape[1]), mask)

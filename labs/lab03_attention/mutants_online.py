@@ -137,7 +137,21 @@ def divided_in_place(q, blocks):
     return _steps(q, blocks, update, answer=lambda top, total, sums: sums)
 
 
-@lab.mutant("attend_online", "only the last block is answered for: nothing is kept from those before")
+@lab.mutant(
+    "attend_online", "the largest score is not kept: top is what the first block made it, and each block rescales by it"
+)
+def top_of_the_first_block(q, blocks):
+    def update(top, total, sums, *block):
+        new_top, total, sums = _right(top, total, sums, *block)
+        return torch.where(top.isinf(), new_top, top), total, sums
+
+    return _steps(q, blocks, update)
+
+
+@lab.mutant(
+    "attend_online",
+    "only the last block counts: the sums are not kept, or top is still -infinity, and e^-infinity is 0",
+)
 def forgets(q, blocks):
     return _steps(q, blocks, lambda top, total, sums, *block: _right(top, 0 * total, 0 * sums, *block))
 

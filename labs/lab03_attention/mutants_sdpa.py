@@ -81,6 +81,11 @@ def divided_by_scale(q, k, v, mask=None, scale=None):
     return _average(_scores(q, k, None if scale is None else 1 / scale), v, mask)
 
 
+@lab.mutant("sdpa", "a scale of 0 counts as not given (scale or ...); None alone means that", section=SCALE)
+def zero_is_none(q, k, v, mask=None, scale=None):
+    return _average(_scores(q, k, scale or None), v, mask)
+
+
 @lab.mutant("sdpa", "the softmax runs over the queries, not over the keys")
 def softmax_over_queries(q, k, v, mask=None, scale=None):
     scores = _scores(q, k, scale)
@@ -219,13 +224,23 @@ def overflows(q, k, v, mask=None, scale=None):
 
 @lab.mutant(
     "sdpa",
-    "weights are masked and divided anew after the softmax: where a hidden key had it all, that is 0 / 0",
+    "hidden keys are removed only after the softmax or its maximum: where one of them had it all, 0 / 0 is left",
     section=BROKEN,
 )
 def renormalised(q, k, v, mask=None, scale=None):
     weights = _scores(q, k, scale).softmax(-1)
     weights = weights if mask is None else weights * mask
     return weights / weights.sum(-1, keepdim=True) @ v
+
+
+@lab.mutant(
+    "sdpa", "the maximum is taken over hidden keys too: beside a large one, all visible weights are 0", section=BROKEN
+)
+def maximum_over_hidden(q, k, v, mask=None, scale=None):
+    scores = _scores(q, k, scale)
+    powers = (scores - scores.amax(-1, keepdim=True)).exp()
+    powers = powers if mask is None else powers * mask
+    return powers @ v / powers.sum(-1, keepdim=True).clamp(min=torch.finfo(q.dtype).tiny)
 
 
 @lab.mutant("sdpa", "a row without any visible key is -infinity throughout, and its softmax 0 / 0", section=BLIND)
@@ -252,3 +267,18 @@ def everything_where_blind(q, k, v, mask=None, scale=None):
 )
 def nan_in_the_gradient(q, k, v, mask=None, scale=None):
     return nan_where_blind(q, k, v, mask, scale).nan_to_num(0.0)
+
+
+@lab.mutant(
+    "sdpa", "it is asked which keys are seen by any query, mask.any(-2), not which queries see a key", section=BLIND
+)
+def any_over_queries(q, k, v, mask=None, scale=None):
+    if mask is None:
+        return _average(_scores(q, k, scale), v, None)
+    weights = _scores(q, k, scale).masked_fill(~mask, torch.finfo(q.dtype).min).softmax(-1)
+    return weights * mask.any(-2, keepdim=True) @ v
+
+
+@lab.mutant("sdpa", "the weights are cut off from the gradient, by detach() or no_grad()")
+def weights_detached(q, k, v, mask=None, scale=None):
+    return _average(_scores(q, k, scale).detach(), v, mask)

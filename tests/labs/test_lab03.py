@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from happyllm_support.grading.grader import Grader, Solution
 from happyllm_support.grading.judge import Status, judge_locally
 from happyllm_support.grading.labs import load_lab
 
@@ -115,7 +116,7 @@ def grouped_by_folding(q, k, v, mask=None):
     scores = q @ k[:, :, None].mT / q.shape[-1] ** 0.5
     if mask is not None:
         scores = scores.masked_fill(~mask[:, :, None], -math.inf)
-    return (scores.softmax(-1) @ v[:, :, None]).flatten(1, 2)
+    return (scores.softmax(-1).nan_to_num(0.0) @ v[:, :, None]).flatten(1, 2)
 
 
 @pytest.mark.parametrize("code", [grouped_by_expanding, grouped_by_folding])
@@ -141,6 +142,7 @@ def online_from_the_lowest_number(q, blocks):
 def online_query_by_query(q, blocks):
     states = [(-math.inf, 0.0, 0.0) for _ in q]
     for keys, values in blocks:
+        out = torch.empty_like(q)
         for t, (top, total, sums) in enumerate(states):
             for key, value in zip(keys, values, strict=True):
                 score = float(q[t].double() @ key.double()) / math.sqrt(len(key))
@@ -148,10 +150,24 @@ def online_query_by_query(q, blocks):
                 shrink, power = math.exp(top - new_top), math.exp(score - new_top)
                 top, total, sums = new_top, total * shrink + power, sums * shrink + power * value
             states[t] = top, total, sums
-        yield torch.stack([sums / total for _, total, sums in states])
+            out[t] = sums / total
+        yield out
 
 
-@pytest.mark.parametrize("code", [online_from_the_lowest_number, online_query_by_query])
+def online_with_buffers_of_its_own(q, blocks):
+    top = torch.full((len(q), 1), -math.inf, dtype=q.dtype)
+    total, sums = torch.zeros_like(top), torch.zeros_like(q)
+    for keys, values in blocks:
+        scores = q @ keys.T / math.sqrt(q.shape[1])
+        new_top = torch.maximum(top, scores.amax(-1, keepdim=True))
+        powers, shrink = scores.sub_(new_top).exp_(), (top - new_top).exp_()
+        total.mul_(shrink).add_(powers.sum(-1, keepdim=True))
+        sums.mul_(shrink).addmm_(powers, values)
+        top.copy_(new_top)
+        yield sums / total
+
+
+@pytest.mark.parametrize("code", [online_from_the_lowest_number, online_query_by_query, online_with_buffers_of_its_own])
 def test_right_online_attention_of_all_kinds_passes(code):
     verdict = judge_locally(LAB, "attend_online", code)
     assert verdict.status is Status.PASS, verdict.diagnosis
@@ -182,17 +198,137 @@ def unscaled_and_overflowing(q, blocks):
         yield sums / total
 
 
+def scale_or(q, k, v, mask=None, scale=None):
+    return sdpa_with_infinity(q, k, v, mask, scale or 1 / math.sqrt(q.shape[-1]))
+
+
+def detached_weights(q, k, v, mask=None, scale=None):
+    scores = scores_of(q, k, scale)
+    scores = scores if mask is None else torch.where(mask, scores, -math.inf)
+    return scores.softmax(-1).nan_to_num(0.0).detach() @ v
+
+
+def top_forgotten(q, blocks):
+    top, total, sums = torch.full((len(q), 1), -math.inf), 0.0, 0.0
+    for keys, values in blocks:
+        scores = q @ keys.T / math.sqrt(q.shape[1])
+        new_top = torch.maximum(top, scores.amax(-1, keepdim=True))
+        powers, shrink = (scores - new_top).exp(), (top - new_top).exp()
+        total, sums = total * shrink + powers.sum(-1, keepdim=True), sums * shrink + powers @ values
+        yield sums / total
+
+
+def top_of_the_first(q, blocks):
+    top = None
+    for keys, values in blocks:
+        scores = q @ keys.T / math.sqrt(q.shape[1])
+        highest = scores.amax(-1, keepdim=True)
+        if top is None:
+            top, total, sums = highest, torch.zeros_like(highest), torch.zeros_like(q)
+        new_top = torch.maximum(top, highest)
+        powers, shrink = (scores - new_top).exp(), (top - new_top).exp()
+        total, sums = total * shrink + powers.sum(-1, keepdim=True), sums * shrink + powers @ values
+        yield sums / total
+
+
+def repeated_k_times(q, k, v, mask=None):
+    return sdpa_with_infinity(q, *(x.repeat_interleave(k.shape[1], dim=1) for x in (k, v)), mask)
+
+
+def repeated_along_the_keys(q, k, v, mask=None):
+    size = q.shape[1] // k.shape[1]
+    return sdpa_with_infinity(q, *(x.repeat_interleave(size, dim=2) for x in (k, v)), mask)
+
+
 @pytest.mark.parametrize(
     ("name", "code", "named"),
     [
+        ("sdpa", scale_or, "zero_is_none"),
+        ("sdpa", detached_weights, "weights_detached"),
+        ("attend_online", top_forgotten, "forgets"),
+        ("attend_online", top_of_the_first, "top_of_the_first_block"),
+        ("grouped_attention", repeated_k_times, "repeated_k_times"),
+        ("grouped_attention", repeated_along_the_keys, "not_repeated"),
         ("sdpa", unscaled_and_nan, "unscaled"),
         ("sdpa", inverted_and_nan, "inverted"),
         ("sdpa", by_d_model_and_unmasked, "by_d_model"),
         ("attend_online", unscaled_and_overflowing, "online_unscaled"),
     ],
 )
-def test_of_two_mistakes_the_first_is_named(name, code, named):
+def test_the_mistake_or_the_first_of_two_is_named(name, code, named):
     verdict = judge_locally(LAB, name, code)
     assert verdict.status is Status.FAIL
     assert verdict.diagnosis.mutant, verdict.diagnosis
     assert verdict.diagnosis.mutant.code.__name__ == named
+
+
+def online_that_writes_into_what_it_gave(q, blocks):
+    total, sums = torch.zeros(len(q), 1, dtype=q.dtype), torch.zeros_like(q)
+    top = torch.full_like(total, -math.inf)
+    for keys, values in blocks:
+        scores = q @ keys.T / math.sqrt(q.shape[1])
+        new_top = torch.maximum(top, scores.amax(-1, keepdim=True))
+        powers, shrink = (scores - new_top).exp(), (top - new_top).exp()
+        total = total * shrink + powers.sum(-1, keepdim=True)
+        sums *= shrink
+        sums += powers @ values
+        top = new_top
+        sums /= total
+        yield sums
+        sums *= total
+
+
+def grouped_by_einsum_without_repeating(q, k, v, mask=None):
+    return torch.einsum("bhts,bhsd->bhtd", torch.einsum("bhtd,bhsd->bhts", q, k).softmax(-1), v)
+
+
+def softmax_with_a_small_constant(scores, dim=-1):
+    powers = (scores - scores.amax(dim, keepdim=True)).exp()
+    return powers / (powers.sum(dim, keepdim=True) + 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "words"),
+    [
+        ("attend_online", online_that_writes_into_what_it_gave, "what it had given"),
+        ("grouped_attention", grouped_by_einsum_without_repeating, "given 6 query heads and 3 key heads, it raises"),
+        ("softmax", softmax_with_a_small_constant, "is off"),
+    ],
+)
+def test_a_mistake_without_a_name_shows(name, code, words):
+    verdict = judge_locally(LAB, name, code)
+    assert verdict.status is Status.FAIL and words in verdict.diagnosis.symptom
+
+
+COLLECTING = """
+import torch
+def attend_online(q, blocks):
+    keys, values = [], []
+    for k, v in blocks:
+        keys += list(k)
+        values += list(v)
+        scores = q @ torch.stack(keys).T / q.shape[1] ** 0.5
+        powers = (scores - scores.amax(-1, keepdim=True)).exp()
+        yield powers / powers.sum(-1, keepdim=True) @ torch.stack(values)
+"""
+
+
+FUSED = """
+import torch
+def sdpa(q, k, v, mask=None, scale=None):
+    return torch.ops.aten.{}(q, k, v, mask)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "words"),
+    [
+        ("attend_online", COLLECTING, "stack"),
+        ("sdpa", FUSED.format("scaled_dot_product_attention"), "forbids"),
+        ("sdpa", FUSED.format("_scaled_dot_product_attention_math"), "forbids"),
+    ],
+)
+def test_shortcuts_are_refused(name, source, words):
+    with Grader(ROOT / "labs") as grader:
+        verdict = grader.run(LAB, name, Solution(source=source, filename="attention.py"))
+    assert verdict.status is Status.FAIL and words in verdict.diagnosis.symptom
