@@ -1,11 +1,13 @@
 """Lab 02, Corpora: what a loss is measured on.
 
 Replace each `raise NotYet` by your own code; `make labs LAB=02` grades the file. The task is in README.md, the ideas
-are in chapter 02. What is not forbidden in README.md is allowed: the standard library, NumPy and torch.
+are in chapter 02. What is not forbidden in README.md is allowed: the standard library, NumPy and torch. No function may
+change what it is given.
 """
 
 from __future__ import annotations
 
+import math  # noqa: F401  # yours to use
 from collections.abc import Iterator
 
 from torch import Tensor
@@ -53,7 +55,8 @@ def entropy(grammar: Grammar, start: str) -> float:
 
     It is the entropy of derivations. A rule of probability 0 is allowed, and never used. No nonterminal can come up
     again in its own expansion, so the sum ends. But 40 nonterminals that each stand for two of the next make a text of
-    a trillion words: compute H once for each nonterminal.
+    a trillion words: compute H once for each nonterminal and remember it, or you will wait for years (the check: for
+    10 seconds).
 
     Args:
         grammar: the rules of each nonterminal, as (probability, symbols).
@@ -63,7 +66,8 @@ def entropy(grammar: Grammar, start: str) -> float:
         Nats, a Python float.
 
     Raises:
-        ValueError: the probabilities of a nonterminal do not sum to 1 (up to 1e-9).
+        ValueError: the probabilities of a nonterminal, be it in use or not, do not sum to 1. What is off by at most
+            1e-9 is rounding (0.7 + 0.2 + 0.1 is not exactly 1.0 in floating point) and accepted.
     """
     raise NotYet
 
@@ -126,7 +130,8 @@ def split(documents: list[str], shares: dict[str, float], seed: int = 0) -> list
         u     BLAKE2b of the key in UTF-8 with that salt, a digest of 8 bytes, as a big-endian number over 2 ** 64
 
     BLAKE2b is `hashlib.blake2b(data, digest_size=..., salt=...)`. Lay the shares end to end from 0 to 1, in the order
-    of the dict; the part in which u falls is the document's.
+    of the dict; the part in which u falls is the document's. (Rounding may leave the sum of all shares below 1; a u
+    above it, which hardly ever comes, goes to any part you like.)
 
     Example: split(["A cat.", "a  CAT", "A pig."], {"train": 0.5, "valid": 0.5}) -> ["valid", "valid", "train"].
 
@@ -139,7 +144,7 @@ def split(documents: list[str], shares: dict[str, float], seed: int = 0) -> list
         The name of the part of each document, in the order of the documents.
 
     Raises:
-        ValueError: a share is negative, or they do not sum to 1 (up to 1e-9).
+        ValueError: a share is negative, or they do not sum to 1. What is off by at most 1e-9 is rounding and accepted.
     """
     raise NotYet
 
@@ -156,8 +161,9 @@ def best_fit(lengths: list[int], T: int) -> list[list[int]]:
         T: places in a row.
 
     Returns:
-        For each row the numbers of its documents, counted from 0. Between equally long documents and between equally
-        full rows you may choose; so is the order of the rows, and within a row.
+        For each row the numbers of its documents, counted from 0: a list of lists (or of tuples). Which of two equally
+        long documents comes first, and which of two equally full rows is taken, is up to you; so is the order of the
+        rows, and that within a row.
 
     Raises:
         ValueError: a document is longer than T.
@@ -197,9 +203,13 @@ def batches(ids: Tensor, batch_size: int, T: int, *, seed: int, epoch: int = 0) 
     the T tokens from w * T + 1 on. A window counts if it has all its targets. All windows are shuffled, then taken
     `batch_size` at a time; those that fill no batch at the end are left out. Too short a line gives no batch at all.
 
-    The same seed and epoch give the same batches. Another epoch, or another seed, gives an unrelated order; in
-    particular, epoch 1 of seed 0 is not epoch 0 of seed 1. One generator that does all this (you may use another) is
-    `random.Random(f"{seed} {epoch}")`, whose `shuffle` takes a list.
+    The same seed and epoch give the same batches, in every process and on every machine. Another epoch, or another
+    seed, gives an unrelated order; in particular, epoch 1 of seed 0 is not epoch 0 of seed 1. So that everyone gets the
+    same batches, the recipe is fixed:
+
+        order = [0, 1, 2, ...], the windows' numbers, after random.Random(f"{seed} {epoch}").shuffle(order)
+
+    The first batch has the first `batch_size` windows of that order, row by row.
 
     Example: tensor([5, 6, 7, 8, 9]) with T = 2 has two windows: [5, 6] with targets [6, 7], and [7, 8] with [8, 9].
 

@@ -76,6 +76,7 @@ TEXTS = [
     "  The shy\n duck found\ta KITE!! ",
     "The brave goat lost a lamp.",
     "Theshyduckfoundakite",
+    "The_shy duck -- found_a kite",
     "小鸭子找到了风筝。",
     "小鸭子找到了风筝",
     "小山羊弄丢了灯笼。",
@@ -84,14 +85,55 @@ TEXTS = [
     "The STRASSE is long",
     "The straße is long.",
     "Le café, 3 fois",
+    "The brave goat lost a lamp.",
 ]
 
 
+PLANS: list[tuple[list[int], int]] = [
+    ([9, 5, 7, 3, 6], 12),
+    ([4, 10, 3, 1], 10),
+    ([15, 19, 5, 11, 2], 19),
+    ([13, 1, 7, 4, 16, 12], 18),
+    ([17, 12, 30, 9, 22, 5, 31, 14, 8, 3, 19, 11], 40),
+    ([6, 6, 2, 6], 8),
+]
+
+# tokens, seed, epoch
+EPOCHS = (
+    (101, 0, 0),
+    (101, 0, 0),
+    (101, 0, 1),
+    (101, 1, 0),
+    (101, 1, 10),
+    (101, 11, 0),
+    (101, 1, 1),
+    (101, 2, 0),
+    (97, 0, 0),
+    (97, 7, 2),
+)
+
+
 def is_plan(rows: Any) -> bool:
-    """Whether a value is a list of lists of whole numbers, none of them empty."""
+    """Whether a value is a list of lists (or tuples) of whole numbers, none of them empty."""
     return isinstance(rows, list) and all(
-        isinstance(row, list) and row and all(type(number) is int for number in row) for row in rows
+        isinstance(row, (list, tuple)) and row and all(type(number) is int for number in row) for row in rows
     )
+
+
+def fullness(lengths: list[int], T: int) -> list[int]:
+    """How full the rows of best fit are, in order: every length from T down to 1, every row looked at."""
+    used: list[int] = []
+    for length in range(T, 0, -1):
+        for _ in range(lengths.count(length)):
+            best = -1
+            for row, tokens in enumerate(used):
+                if tokens + length <= T and (best < 0 or tokens > used[best]):
+                    best = row
+            if best < 0:
+                used.append(length)
+            else:
+                used[best] += length
+    return sorted(used)
 
 
 def places(rows: list[list[list[int]]], T: int, pad_id: int) -> dict[str, torch.Tensor]:

@@ -5,16 +5,29 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from itertools import islice
 
 import torch
 
-from happyllm_support.grading.compare import expect, expect_close, expect_equal, right_so_far
+from happyllm_support.grading.compare import expect, expect_close, expect_equal, kind_of, right_so_far
 from happyllm_support.grading.labs import Lab
 from happyllm_support.grading.remote import Remote
 
 from . import reference
-from .by_hand import PETS, TEXTS, TWICE, derivations, formula, is_plan, places, some_documents, some_grammar
+from .answers import Taken, accepted, drawn, usable
+from .by_hand import (
+    EPOCHS,
+    PETS,
+    PLANS,
+    TEXTS,
+    TWICE,
+    derivations,
+    formula,
+    fullness,
+    is_plan,
+    places,
+    some_documents,
+    some_grammar,
+)
 
 lab = Lab("Corpora", minutes=120)
 
@@ -25,6 +38,8 @@ LEAKS = "Leaks"
 ROWS = "Rows"
 APART = "Keeping documents apart"
 AGAIN = "The same batches again"
+SUMS = (0.7, 0.2, 0.1), (0.5, 0.3, 0.2 + 4e-10), (0.5, 0.3, 0.2 - 4e-10)  # 1 but for rounding
+NO_SUMS = (0.8, 0.1, 0.0), (0.5, 0.3, 0.2 + 5e-9), (0.5, 0.3, 0.2 - 5e-9)
 
 
 # ---- bits per byte ------------------------------------------------------------------------------
@@ -76,7 +91,8 @@ def bits_per_byte(bits_per_byte: Remote) -> None:
         "If a rule is drawn, with probability p, then all that its symbols cost has to be paid as well: each "
         "occurrence, and only then. So what follows is weighted with p.",
         "Write a function of one symbol that calls itself for the symbols of each rule, and remember its result in a "
-        "dict. Words cost 0; rules with p = 0 are skipped, since they have no logarithm.",
+        "dict (or functools.cache does), or the check runs out of time. Words cost 0; rules with p = 0 are skipped, "
+        "since they have no logarithm.",
         "H[A] = sum(p * (-math.log(p) + sum(H(symbol) for symbol in body)) for p, body in grammar[A] if p > 0)",
     ),
     solution=("labs.lab02_corpora.reference:entropy", "happyllm_support.text.grammar_exact:entropy"),
@@ -99,8 +115,17 @@ def entropy(entropy: Remote) -> None:
     expect_close(entropy(doubling, "D0"), 2.0**40 * each, "the entropy of a text of 2^40 words")
     never = {"S": [(0.2, ["x"]), (0.0, ["T", "T"]), (0.8, ["T", "y"])], "T": [(0.6, ["x"]), (0.4, ["y"])]}
     expect_close(entropy(never, "S"), reference.entropy(never, "S"), "the entropy with a rule of probability 0")
+    if not right_so_far():
+        return
+    for ps in SUMS:
+        got = accepted(entropy, {"S": [(p, [f"w{p}"]) for p in ps]}, "S", what=f"{ps}, which sum to 1 but for rounding")
+        if not right_so_far():
+            return
+        expect_close(got, math.fsum(-p * math.log(p) for p in ps), f"the entropy of {ps}")
+    for ps in NO_SUMS:
+        entropy.raises(ValueError, {"S": [(p, ["x"]) for p in ps]}, "S")
     if right_so_far():
-        entropy.raises(ValueError, {"S": [(0.5, ["x"]), (0.4, ["y"])]}, "S")
+        entropy.raises(ValueError, {"S": [(0.5, ["x"]), (0.5, ["y"])], "unused": [(0.5, ["x"]), (0.4, ["y"])]}, "S")
 
 
 # ---- n-grams ------------------------------------------------------------------------------------
@@ -147,7 +172,11 @@ def NGram(NGram: Remote) -> None:
                 continue
             expect_close(float(got.sum()), 1.0, f"the sum of {what.removeprefix('the ')}")
         for ids in unseen:
-            expect_close(model.surprise(ids), known.surprise(ids), f"the surprise of order {n} at {ids}")
+            got = model.surprise(ids)
+            expect_close(got, known.surprise(ids), f"the surprise of order {n} at {ids}")
+            ps = [formula(documents, min(n, i + 1), vocab_size, ids[:i], token) for i, token in enumerate(ids)]
+            want = torch.tensor([-math.log(p) for p in ps], dtype=torch.float64)
+            expect_close(got, want, f"the surprise of order {n} at {ids}")
         expect_close(model.probs([0, 1]), known.probs([0, 1]), "the prediction after some text was measured")
 
 
@@ -173,11 +202,15 @@ def split(split: Remote) -> None:
     half = {"train": 0.5, "valid": 0.5}
     parts = {"train": 0.5, "valid": 0.3, "test": 0.2}
     got = split(TEXTS, parts)
-    if isinstance(got, list) and len(got) == len(TEXTS):
-        copies = {got[i] for i in (0, 1, 2, 4)}
-        what = "copies that differ in case, white space and punctuation do not lie in the same part"
-        expect(len(copies) == 1 and got[5] == got[6], what)
-    expect_equal(got, reference.split(TEXTS, parts), "the split of 13 documents by the recipe")
+    n = len(TEXTS)
+    if not isinstance(got, list) or len(got) != n:
+        what = f"the result is {kind_of(got)} for {n} documents; expected is a list with the name of a part for each"
+        expect(False, f"{what}, copies included; is a return missing?" if got is None else f"{what}, copies included")
+        return
+    copies = {got[i] for i in (0, 1, 2, 4, 5)}
+    what = "copies that differ in case, white space and punctuation (an underscore, too) do not lie in the same part"
+    expect(len(copies) == 1 and got[6] == got[7], what)
+    expect_equal(got, reference.split(TEXTS, parts), f"the split of {n} documents by the recipe")
     example = ["A cat.", "a  CAT", "A pig."]
     expect_equal(split(example, half), ["valid", "valid", "train"], "the example of the docstring")
     rng = random.Random(3)
@@ -198,9 +231,17 @@ def split(split: Remote) -> None:
     expect(
         0.015 < both < 0.075, f"{both:.1%} are in a part of 20 % with either of two seeds; 4 % are expected by chance"
     )
-    if right_so_far():
-        split.raises(ValueError, TEXTS, {"train": 0.8, "valid": 0.1})
-        split.raises(ValueError, TEXTS, {"train": 1.2, "valid": -0.2})
+    if not right_so_far():
+        return
+    for ps in SUMS:
+        shares = dict(zip(("train", "valid", "test"), ps, strict=True))
+        got = accepted(split, TEXTS, shares, what=f"{ps}, which sum to 1 but for rounding")
+        if not right_so_far():
+            return
+        expect_equal(got, reference.split(TEXTS, shares), f"the split with the shares {ps}")
+    for ps in NO_SUMS:
+        split.raises(ValueError, TEXTS, dict(zip(("train", "valid", "test"), ps, strict=True)))
+    split.raises(ValueError, TEXTS, {"train": 1.2, "valid": -0.2})
 
 
 # ---- rows ---------------------------------------------------------------------------------------
@@ -220,16 +261,12 @@ def split(split: Remote) -> None:
     solution=("happyllm_support.text.packing:plan_best_fit", "happyllm_support.text.packing:_best_fit"),
 )
 def best_fit(best_fit: Remote) -> None:
-    cases = [
-        ([9, 5, 7, 3, 6], 12),
-        ([4, 10, 3, 1], 10),
-        ([15, 19, 5, 11, 2], 19),
-        ([13, 1, 7, 4, 16, 12], 18),
-        ([17, 12, 30, 9, 22, 5, 31, 14, 8, 3, 19, 11], 40),
-    ]
+    cases = list(PLANS)  # the first ones leave no choice between documents or rows, so that all wrong code shows alike
     rng = random.Random(11)
     cases += [([rng.randrange(1, 20) for _ in range(n)], T) for n, T in ((15, 20), (40, 31), (25, 64))]
     for lengths, T in cases:
+        if len(set(lengths)) < len(lengths) and not right_so_far():
+            return
         rows = best_fit(lengths, T)
         what = f"{lengths} in rows of {T}" if len(lengths) < 15 else f"{len(lengths)} documents in rows of {T}"
         if not is_plan(rows):
@@ -244,6 +281,10 @@ def best_fit(best_fit: Remote) -> None:
         known = reference.best_fit(lengths, T)
         wanted = sorted(sum(lengths[number] for number in row) for row in known)
         expect_equal(filled, wanted, f"{what}: the list of how full the rows are, sorted,")
+        expect_equal(filled, fullness(lengths, T), f"{what}: the list of how full the rows are, sorted,")
+        if lengths == [9, 5, 7, 3, 6]:
+            plan = sorted(sorted(row) for row in rows)
+            expect_equal(plan, [[0, 3], [1, 2], [4]], "the example of the docstring, with everything sorted,")
     if right_so_far():
         best_fit.raises(ValueError, [3, 13, 5], 12)
 
@@ -269,10 +310,12 @@ def fill_rows(fill_rows: Remote) -> None:
     ]
     for rows, T, options in cases:
         got = fill_rows(rows, T, **options)
-        names = sorted(got) if isinstance(got, dict) else None
-        if not expect_equal(names, ["ids", "positions", "segments", "targets"], "the list of the arrays' names"):
-            return
         known, loops = reference.fill_rows(rows, T, **options), places(rows, T, options.get("pad_id", 0))
+        if not isinstance(got, dict):
+            expect_equal(got, known)
+            return
+        if not expect_equal(sorted(got), ["ids", "positions", "segments", "targets"], "the list of the arrays' names"):
+            return
         for name in ("ids", "segments", "positions", "targets"):
             expect_equal(got[name], known[name], f"the array {name} for {rows} in rows of {T}")
             expect_equal(got[name], loops[name], f"the array {name} for {rows} in rows of {T}")
@@ -282,81 +325,76 @@ def fill_rows(fill_rows: Remote) -> None:
 
 # ---- batches ------------------------------------------------------------------------------------
 
-Taken = list[tuple[torch.Tensor, torch.Tensor]]
-
-
-def usable(taken: Taken, n_batches: int, shape: tuple[int, int], what: str) -> bool:
-    """Whether these are so many pairs of int64 tensors of this shape."""
-    if not expect_equal(len(taken), n_batches, f"the number of batches of {what}"):
-        return False
-    for pair in taken:
-        if not expect(
-            isinstance(pair, (tuple, list)) and len(pair) == 2, f"{what}: a batch is no pair of inputs and targets"
-        ):
-            return False
-        for name, tensor in zip(("inputs", "targets"), pair, strict=True):
-            if not expect(isinstance(tensor, torch.Tensor), f"{what}: the {name} are no tensor"):
-                return False
-            got = (tensor.dtype, tuple(tensor.shape))
-            if not expect(
-                got == (torch.int64, shape), f"{what}: the {name} are {got[0]} {got[1]}; expected int64 {shape}"
-            ):
-                return False
-    return True
-
 
 @lab.check(
     points=3,
     section=AGAIN,
     hints=(
         "How many windows have all their targets? The last one needs a token more than it has inputs.",
-        "Make a list of the windows' numbers, shuffle it with a generator that depends on seed and epoch together, and "
-        "cut the list into pieces of batch_size.",
+        "Make a list of the windows' numbers, shuffle it with the generator of the docstring, and cut the list into "
+        "pieces of batch_size.",
         "n = (len(ids) - 1) // T; window w has the inputs ids[w * T : w * T + T] and the targets ids[w * T + 1 : w * T "
         "+ T + 1]. torch.stack makes a batch of them.",
-        'random.Random(f"{seed} {epoch}").shuffle(order) keeps all epochs of all seeds apart; seed + epoch does not: '
-        "epoch 1 of seed 0 would be epoch 0 of seed 1.",
+        'order = list(range(n)), then random.Random(f"{seed} {epoch}").shuffle(order); for first in range(0, n - '
+        "batch_size + 1, batch_size) yield the windows of order[first : first + batch_size].",
     ),
     solution=("labs.lab02_corpora.reference:batches", "happyllm_support.text.batches:TokenBatches"),
 )
 def batches(batches: Remote) -> None:
+    # Tokens, B, T, batches: one window, none, four windows that fill two batches, five of which one is left, four.
     line = torch.arange(100, 200) * 3
-    # A single window leaves nothing to chance.
-    taken = list(islice(batches(line[:6], 1, 5, seed=0), 20))
-    if not usable(taken, 1, (1, 5), "6 tokens with T = 5"):
-        return
-    right = expect_equal(taken[0][0], line[None, :5], "the inputs of 6 tokens with T = 5")
-    if not (expect_equal(taken[0][1], line[None, 1:6], "the targets of 6 tokens with T = 5") and right):
-        return
-    if not expect_equal(
-        len(list(islice(batches(line[:5], 1, 5, seed=0), 20))), 0, "the number of batches of 5 tokens with T = 5"
-    ):
-        return
+    short: list[tuple[Taken | None, tuple[int, int, int], int, str]] = []
+    for n, B, T, count in ((6, 1, 5, 1), (5, 1, 5, 0), (13, 2, 3, 2), (16, 2, 3, 2), (15, 2, 3, 2)):
+        what = f"{n} tokens with T = {T}" + (f" and batches of {B}" if B > 1 else "")
+        taken = drawn(batches(line[:n], B, T, seed=0), what)
+        if taken is None:
+            return
+        short.append((taken, (n, B, T), count, what))
+    for taken, (n, B, T), count, what in short:
+        if taken is None or not usable(taken, count, (B, T), what):
+            return
+        if n == T + 1:
+            right = expect_equal(taken[0][0], line[None, :T], f"the inputs of {what}")
+            if not (expect_equal(taken[0][1], line[None, 1 : T + 1], f"the targets of {what}") and right):
+                return
     # 101 tokens are 25 windows of 4, in batches of 3: 8 batches, and one window is left out. 97 tokens are 24 windows.
     B, T = 3, 4
     epochs: dict[tuple[int, int, int], list[list[int]]] = {}
-    for n, seed, epoch in ((101, 0, 0), (101, 0, 0), (101, 0, 1), (101, 1, 0), (97, 0, 0), (97, 7, 2)):
+    for n, seed, epoch in EPOCHS:
         what = f"{n} tokens with T = {T} (seed {seed}, epoch {epoch})"
         ids = torch.arange(n) + 1000
-        taken = list(islice(batches(ids, B, T, seed=seed, epoch=epoch), 20))
-        if not usable(taken, 8, (B, T), what):
+        taken = drawn(batches(ids, B, T, seed=seed, epoch=epoch), what)
+        if taken is None or not usable(taken, 8, (B, T), what):
             return
-        grid = [[[int(start) - 1000 for start in inputs[:, 0]], inputs, targets] for inputs, targets in taken]
-        starts: list[list[int]] = [entry[0] for entry in grid]
-        for batch, inputs, targets in grid:
-            if not expect(all(0 <= s <= n - T - 1 for s in batch), f"{what}: a window begins at none of its places"):
-                return
-            expect_equal(inputs, torch.stack([ids[s : s + T] for s in batch]), f"the inputs of {what}")
-            expect_equal(targets, torch.stack([ids[s + 1 : s + T + 1] for s in batch]), f"the targets of {what}")
+        starts = [[int(start) - 1000 for start in inputs[:, 0]] for inputs, _ in taken]
         flat = [start for batch in starts for start in batch]
+        if not expect(all(0 <= s <= n - T - 1 for s in flat), f"{what}: a window begins at none of its places"):
+            return
+        for batch, (inputs, _) in zip(starts, taken, strict=True):
+            expect_equal(inputs, torch.stack([ids[s : s + T] for s in batch]), f"the inputs of {what}")
         expect(all(s % T == 0 for s in flat), f"{what}: windows do not begin at multiples of T, so they overlap")
         expect(len(set(flat)) == 24, f"{what}: {24 - len(set(flat))} of 24 windows come again instead of others")
         expect(flat != sorted(flat), f"{what}: the windows come in their order in the text")
+        for batch, (_, targets) in zip(starts, taken, strict=True):
+            expect_equal(targets, torch.stack([ids[s + 1 : s + T + 1] for s in batch]), f"the targets of {what}")
         key = (n, seed, epoch)
         expect(epochs.get(key, starts) == starts, f"{what}: the same call gives other batches the second time")
         epochs[key] = starts
     expect(epochs[101, 0, 0] != epochs[101, 0, 1], "epoch 1 has the same order as epoch 0")
     expect(epochs[101, 0, 0] != epochs[101, 1, 0], "seed 1 has the same order as seed 0")
     expect(epochs[101, 0, 1] != epochs[101, 1, 0], "epoch 1 of seed 0 is epoch 0 of seed 1")
+    expect(epochs[101, 1, 10] != epochs[101, 11, 0], "epoch 10 of seed 1 is epoch 0 of seed 11")
+    expect(epochs[101, 1, 10] != epochs[101, 2, 0], "epoch 10 of seed 1 is epoch 0 of seed 2")
+    expect(epochs[101, 11, 0] != epochs[101, 1, 1], "epoch 0 of seed 11 is epoch 1 of seed 1")
     together = [{frozenset(batch) for batch in epochs[key]} for key in ((97, 0, 0), (97, 7, 2))]
     expect(together[0] != together[1], "the same windows lie together in a batch in every epoch")
+    for (n, seed, epoch), starts in epochs.items():
+        known = [[int(start) - 1000 for start in inputs[:, 0]] for inputs, _ in _known(n, B, T, seed, epoch)]
+        recipe = 'random.Random(f"{seed} {epoch}").shuffle(order)'
+        what = f"{n} tokens (seed {seed}, epoch {epoch}): the places where the windows of the first batch begin"
+        if not expect(starts == known, f"{what} are {starts[0]}; expected by {recipe} are {known[0]}"):
+            return
+
+
+def _known(n: int, B: int, T: int, seed: int, epoch: int) -> Taken:
+    return list(reference.batches(torch.arange(n) + 1000, B, T, seed=seed, epoch=epoch))

@@ -49,9 +49,21 @@ def perplexity_per_byte(losses: Tensor, text: str) -> float:
     return 2 ** reference.bits_per_byte(losses, text)
 
 
-@lab.mutant("bits_per_byte", "the text is encoded in UTF-16, where a letter takes two bytes")
+@lab.mutant(
+    "bits_per_byte", "the text is encoded in UTF-16, where a letter takes two bytes, and a mark in front two more"
+)
 def utf16(losses: Tensor, text: str) -> float:
+    return reference.bits_per_byte(losses, text) * len(text.encode()) / len(text.encode("utf-16"))
+
+
+@lab.mutant("bits_per_byte", "the text is encoded in UTF-16 (without a mark), where a letter takes two bytes")
+def utf16_without_mark(losses: Tensor, text: str) -> float:
     return reference.bits_per_byte(losses, text) * len(text.encode()) / len(text.encode("utf-16-le"))
+
+
+@lab.mutant("bits_per_byte", "the loss is multiplied by the bytes: a / b * c is (a / b) * c, and not a / (b * c)")
+def slip_of_bytes(losses: Tensor, text: str) -> float:
+    return reference.bits_per_byte(losses, text) * len(text.encode()) ** 2
 
 
 @lab.mutant("bits_per_byte", "an empty text is not refused but divides by zero")
@@ -126,6 +138,19 @@ def start_ignored(grammar: Grammar, start: str) -> float:
     return reference.entropy(grammar, next(iter(grammar)))
 
 
+@lab.mutant("entropy", "expansion begins with a symbol called S instead of start")
+def start_fixed(grammar: Grammar, start: str) -> float:
+    return reference.entropy(grammar, "S")
+
+
+@lab.mutant(
+    "entropy", "symbols in upper case are taken for nonterminals; a nonterminal is what is a key of the grammar"
+)
+def by_case(grammar: Grammar, start: str) -> float:
+    reference.entropy(grammar, start)
+    return reference.entropy({name: rules for name, rules in grammar.items() if name.isupper()}, start)
+
+
 @lab.mutant("entropy", "a rule of probability 0 is asked for its logarithm")
 def log_of_zero(grammar: Grammar, start: str) -> float:
     for rules in grammar.values():
@@ -138,3 +163,26 @@ def log_of_zero(grammar: Grammar, start: str) -> float:
 def unchecked_sum(grammar: Grammar, start: str) -> float:
     scaled = {name: [(p / sum(q for q, _ in rules), body) for p, body in rules] for name, rules in grammar.items()}
     return reference.entropy(scaled, start)
+
+
+@lab.mutant("entropy", "probabilities have to sum to exactly 1.0, which rounding makes impossible for 0.7, 0.2 and 0.1")
+def exact_sum(grammar: Grammar, start: str) -> float:
+    if any(sum(p for p, _ in rules) != 1 for rules in grammar.values()):
+        raise ValueError("probabilities do not sum to 1")
+    return reference.entropy(grammar, start)
+
+
+@lab.mutant("entropy", "sums that are off by more than 1e-9 are accepted: the tolerance is too wide")
+def loose_sum(grammar: Grammar, start: str) -> float:
+    if any(abs(sum(p for p, _ in rules) - 1) > 1e-5 for rules in grammar.values()):
+        raise ValueError
+    return unchecked_sum(grammar, start)
+
+
+@lab.mutant("entropy", "only nonterminals that come up in the expansion have their probabilities checked")
+def checked_on_the_way(grammar: Grammar, start: str) -> float:
+    reached = [start]
+    for name in reached:
+        symbols = [symbol for _, body in grammar.get(name, []) for symbol in body]
+        reached += [symbol for symbol in dict.fromkeys(symbols) if symbol not in reached]
+    return reference.entropy({name: rules for name, rules in grammar.items() if name in reached}, start)

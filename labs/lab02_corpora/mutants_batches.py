@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -53,7 +53,51 @@ def batches_exchanged(ids: Tensor, batch_size: int, T: int, *, seed: int, epoch:
         yield targets, inputs
 
 
-@lab.mutant("batches", "the last window is lost: the number of windows is one too small")
+@lab.mutant("batches", "the last batch is lost: the range of first windows ends at n - batch_size, itself not included")
+def batches_lose_the_last_batch(ids: Tensor, batch_size: int, T: int, *, seed: int, epoch: int = 0) -> Batches:
+    n = (len(ids) - 1) // T
+    starts = [w * T for w in shuffled(n, f"{seed} {epoch}")]
+    kept = len(range(0, n - batch_size, batch_size)) * batch_size
+    yield from batches_of(ids, batch_size, T, starts[:kept])
+
+
+@lab.mutant("batches", "there is always one window too few: the 1 is taken off the windows and not only off the tokens")
+def batches_one_too_few(ids: Tensor, batch_size: int, T: int, *, seed: int, epoch: int = 0) -> Batches:
+    n = max((len(ids) - 1) // T - 1, 0)
+    yield from batches_of(ids, batch_size, T, [w * T for w in shuffled(n, f"{seed} {epoch}")])
+
+
+@lab.mutant("batches", "windows begin at every token (stride 1), so that they overlap")
+def batches_stride_one(ids: Tensor, batch_size: int, T: int, *, seed: int, epoch: int = 0) -> Batches:
+    yield from batches_of(ids, batch_size, T, shuffled(max(len(ids) - T, 0), f"{seed} {epoch}"))
+
+
+@lab.mutant("batches", "windows are T + 1 tokens apart, so that every (T + 1)-th token is never an input")
+def batches_stride_too_long(ids: Tensor, batch_size: int, T: int, *, seed: int, epoch: int = 0) -> Batches:
+    starts = [w * (T + 1) for w in shuffled(len(ids) // (T + 1), f"{seed} {epoch}")]
+    yield from batches_of(ids, batch_size, T, starts)
+
+
+@lab.mutant("batches", "a single pair is returned where all batches are to be yielded")
+def batches_returned(ids: Tensor, batch_size: int, T: int, *, seed: int, epoch: int = 0) -> tuple[Tensor, ...]:
+    return next(reference.batches(ids, batch_size, T, seed=seed, epoch=epoch))
+
+
+@lab.mutant("batches", "the inputs are shuffled and the targets are not, or are those of other windows")
+def batches_targets_in_order(ids: Tensor, batch_size: int, T: int, *, seed: int, epoch: int = 0) -> Batches:
+    in_order = batches_of(ids, batch_size, T, list(range(0, len(ids) - T, T)))
+    pairs = zip(reference.batches(ids, batch_size, T, seed=seed, epoch=epoch), in_order, strict=True)
+    yield from ((inputs, targets) for (inputs, _), (_, targets) in pairs)
+
+
+@lab.mutant("batches", "the targets are shuffled and the inputs are not, or are those of other windows")
+def batches_inputs_in_order(ids: Tensor, batch_size: int, T: int, *, seed: int, epoch: int = 0) -> Batches:
+    in_order = batches_of(ids, batch_size, T, list(range(0, len(ids) - T, T)))
+    pairs = zip(reference.batches(ids, batch_size, T, seed=seed, epoch=epoch), in_order, strict=True)
+    yield from ((inputs, targets) for (_, targets), (inputs, _) in pairs)
+
+
+@lab.mutant("batches", "the last window is lost where nothing is left over: (N - 2) // T or the like")
 def batches_lose_the_last(ids: Tensor, batch_size: int, T: int, *, seed: int, epoch: int = 0) -> Batches:
     yield from batches_of(ids, batch_size, T, [w * T for w in shuffled((len(ids) - 2) // T, f"{seed} {epoch}")])
 
@@ -123,3 +167,46 @@ def batches_without_end(ids: Tensor, batch_size: int, T: int, *, seed: int, epoc
         if len(ids) <= T:
             return
         epoch += 1
+
+
+def _seeded(says: str, combine: Callable[[int, int], int | str]) -> None:
+    """A variant whose generator begins with `combine(seed, epoch)`."""
+
+    def batches(ids: Tensor, batch_size: int, T: int, *, seed: int, epoch: int = 0) -> Batches:
+        order = list(range((len(ids) - 1) // T))
+        random.Random(combine(seed, epoch)).shuffle(order)
+        yield from batches_of(ids, batch_size, T, [w * T for w in order])
+
+    batches.__name__ = f"batches_seeded_{len(lab.mutants)}"
+    lab.mutant("batches", says)(batches)
+
+
+_seeded(
+    'seed and epoch are joined without a space, so that "1" + "10" and "11" + "0" are the same', lambda s, e: f"{s}{e}"
+)
+_seeded(
+    "the generator starts from seed * 10 + epoch, so that epoch 10 is epoch 0 of the next seed", lambda s, e: 10 * s + e
+)
+_seeded(
+    "the generator starts from seed * 100 + epoch, which is another order than everybody's", lambda s, e: 100 * s + e
+)
+_seeded(
+    'the generator starts from f"{seed}-{epoch}", which is another order than everybody\'s', lambda s, e: f"{s}-{e}"
+)
+_seeded('the generator starts from f"{epoch} {seed}": the two are exchanged', lambda s, e: f"{e} {s}")
+_seeded("Python's own hash() makes the seed, which is another one in every process", lambda s, e: hash(f"{s} {e}"))
+_seeded("hash((seed, epoch)) makes the seed, which is another order than everybody's", lambda s, e: hash((s, e)))
+
+
+@lab.mutant("batches", "the order of a seed is turned by one window per epoch, so that its epochs are related")
+def batches_turned(ids: Tensor, batch_size: int, T: int, *, seed: int, epoch: int = 0) -> Batches:
+    order = shuffled((len(ids) - 1) // T, f"{seed} 0")
+    turn = epoch % max(len(order), 1)
+    yield from batches_of(ids, batch_size, T, [w * T for w in order[turn:] + order[:turn]])
+
+
+@lab.mutant("batches", "the order is drawn by torch.randperm; the docstring fixes another recipe")
+def batches_by_torch(ids: Tensor, batch_size: int, T: int, *, seed: int, epoch: int = 0) -> Batches:
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    order = torch.randperm((len(ids) - 1) // T, generator=generator).tolist()
+    yield from batches_of(ids, batch_size, T, [w * T for w in order])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -60,6 +61,12 @@ class AddOne(Counts):
         return (seen + 1) / (seen.sum() + self.vocab_size)
 
 
+@lab.mutant("NGram", "add-one smoothing after contexts that were seen, and the shorter context only after others")
+class AddOneOrShorter(Counts):
+    def step(self, p: Tensor, seen: Tensor, context: tuple[int, ...]) -> Tensor:
+        return (seen + 1) / (seen.sum() + self.vocab_size) if seen.any() else p
+
+
 @lab.mutant("NGram", "every context borrows from 1 / V instead of from the shorter context")
 class BorrowsFromUniform(Counts):
     def step(self, p: Tensor, seen: Tensor, context: tuple[int, ...]) -> Tensor:
@@ -109,6 +116,49 @@ class Forgets(reference.NGram):
     def learn(self, ids: list[int]) -> None:
         self.counts.clear()
         super().learn(ids)
+
+
+@lab.mutant("NGram", "context[-k:] is the whole context for k = 0, so that p_1 is looked up in the wrong place")
+class WholeForNothing(Counts):
+    def probs(self, context: list[int]) -> Tensor:
+        p = self.first()
+        for k in range(min(self.n, len(context) + 1)):
+            p = self.step(p, self.after(tuple(context[-k:])), tuple(context[-k:]))
+        return p
+
+
+@lab.mutant("NGram", "ids[:i][-k:] is everything for k = 0, when counting and when predicting")
+class WholeForNothingTwice(WholeForNothing):
+    def learn(self, ids: list[int]) -> None:
+        for i, token in enumerate(ids):
+            for k in range(min(self.n, i + 1)):
+                self.counts[tuple(ids[:i][-k:])][token] += 1
+
+
+@lab.mutant("NGram", "the counts belong to the class and not to the object, so that all models share them")
+class Shared(reference.NGram):
+    shared: ClassVar[defaultdict[tuple[int, ...], Counter[int]]] = defaultdict(Counter)
+
+    def __init__(self, n: int, vocab_size: int) -> None:
+        super().__init__(n, vocab_size)
+        if n == 2:  # the first model of the check: begin as a new process does
+            self.shared.clear()
+        self.counts = self.shared
+
+
+@lab.mutant("NGram", "only the longest context of each token is counted, and the shorter ones stay empty")
+class OnlyTheLongest(reference.NGram):
+    def learn(self, ids: list[int]) -> None:
+        for i, token in enumerate(ids):
+            k = min(self.n - 1, i)
+            self.counts[tuple(ids[i - k : i])][token] += 1
+
+
+@lab.mutant("NGram", "only contexts of n - 1 tokens are counted: neither shorter ones nor the beginning of a document")
+class OnlyFullContexts(reference.NGram):
+    def learn(self, ids: list[int]) -> None:
+        for i in range(self.n - 1, len(ids)):
+            self.counts[tuple(ids[i - self.n + 1 : i])][ids[i]] += 1
 
 
 @lab.mutant("NGram", "the oldest tokens of the context are looked at instead of the last ones")

@@ -15,9 +15,9 @@ from .checks import lab
 Choice = Callable[[list[int], int], int | None]
 
 
-def rows_by(lengths: list[int], T: int, order: list[int], choose: Choice) -> list[list[int]]:
+def rows_by(lengths: list[int], T: int, order: list[int], choose: Choice, *, check: bool = True) -> list[list[int]]:
     """Place documents in this order; `choose(rooms, length)` gives the row, None for a new one."""
-    if any(length > T for length in lengths):
+    if check and any(length > T for length in lengths):
         raise ValueError
     rows: list[list[int]] = []
     rooms: list[int] = []
@@ -71,7 +71,7 @@ def unsorted(lengths: list[int], T: int) -> list[list[int]]:
 
 @lab.mutant("best_fit", "the documents are taken shortest first")
 def shortest_first(lengths: list[int], T: int) -> list[list[int]]:
-    return rows_by(lengths, T, longest_first(lengths)[::-1], fullest)
+    return rows_by(lengths, T, sorted(range(len(lengths)), key=lambda i: lengths[i]), fullest)
 
 
 @lab.mutant("best_fit", "a row in which the document would fit exactly is passed over (> for >=)")
@@ -91,17 +91,35 @@ def one_per_row(lengths: list[int], T: int) -> list[list[int]]:
 
 @lab.mutant("best_fit", "documents are numbered as they are after sorting instead of as they were given")
 def sorted_numbers(lengths: list[int], T: int) -> list[list[int]]:
-    return reference.best_fit(sorted(lengths, reverse=True), T)
+    longest = sorted(lengths, reverse=True)
+    return rows_by(longest, T, list(range(len(lengths))), fullest)
+
+
+@lab.mutant("best_fit", "documents are numbered from 1 instead of from 0")
+def from_one(lengths: list[int], T: int) -> list[list[int]]:
+    return [[number + 1 for number in row] for row in rows_by(lengths, T, longest_first(lengths), fullest)]
+
+
+@lab.mutant("best_fit", "a document is found by its length (lengths.index), which is the first of equally long ones")
+def found_by_length(lengths: list[int], T: int) -> list[list[int]]:
+    rows = rows_by(lengths, T, longest_first(lengths), fullest)
+    return [[lengths.index(lengths[number]) for number in row] for row in rows]
+
+
+@lab.mutant("best_fit", "the documents themselves are sorted, so that the caller's list is changed")
+def sorts_in_place(lengths: list[int], T: int) -> list[list[int]]:
+    lengths.sort(reverse=True)
+    return rows_by(lengths, T, list(range(len(lengths))), fullest)
 
 
 @lab.mutant("best_fit", "the lengths of the documents are returned instead of their numbers")
 def lengths_returned(lengths: list[int], T: int) -> list[list[int]]:
-    return [[lengths[number] for number in row] for row in reference.best_fit(lengths, T)]
+    return [[lengths[number] for number in row] for row in rows_by(lengths, T, longest_first(lengths), fullest)]
 
 
 @lab.mutant("best_fit", "a document that is longer than a row is not refused")
 def too_long_accepted(lengths: list[int], T: int) -> list[list[int]]:
-    return reference.best_fit([min(length, T) for length in lengths], T)
+    return rows_by(lengths, T, longest_first(lengths), fullest, check=False)
 
 
 # ---- filled rows ----------------------------------------------------------------------------------

@@ -105,3 +105,17 @@ def llama_by_hand(
             x = x + ((h @ gate.T) * torch.sigmoid(h @ gate.T) * (h @ up.T)) @ down.T
         logits.append(norm(x, "final_norm") @ w["lm_head.weight"].T)
     return torch.stack(logits).float()
+
+
+def cancelling(cos: Tensor, sin: Tensor, pairs: list[tuple[int, int]], seed: int) -> Tensor:
+    """Vectors in bf16 whose first member of each pair comes out small, as a difference of two large products."""
+    shape = (cos.shape[0], 3, *cos.shape[2:])
+    target = 1 + randn(*shape, seed=seed).abs()
+    for a, _ in pairs:
+        target[..., a] = 0.02 * randn(*shape[:-1], seed=seed + 1 + a)
+    return turned_by_hand(target, cos, -sin, pairs).bfloat16()
+
+
+def heads(x: Tensor, head_dim: int) -> Tensor:
+    """(B, T, H D) -> (B, H, T, D)."""
+    return x.unflatten(-1, (-1, head_dim)).transpose(1, 2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cmath
 from functools import partial
 
 import torch
@@ -10,10 +9,20 @@ from torch import Tensor
 
 from happyllm_support.grading.compare import expect, expect_close, right_so_far
 from happyllm_support.grading.labs import Lab
-from happyllm_support.grading.remote import LearnerRaised, Remote
+from happyllm_support.grading.remote import Remote
 
 from . import reference
-from .by_hand import frequencies_by_hand, llama_by_hand, llama_weights, norm_by_hand, randn, turned_by_hand
+from .answers import expect_angles, expect_names, gradients_of, loaded, reached
+from .by_hand import (
+    cancelling,
+    frequencies_by_hand,
+    heads,
+    llama_by_hand,
+    llama_weights,
+    norm_by_hand,
+    randn,
+    turned_by_hand,
+)
 
 lab = Lab("LLaMA2", minutes=120)
 
@@ -37,12 +46,23 @@ NTK = {"scaling": "ntk", "factor": 3.0}
 def rms_norm(rms_norm: Remote) -> None:
     x = 2 * randn(2, 3, 5, seed=1) + 0.7
     weight = 1.5 + randn(5, seed=2)
-    expect_close(rms_norm(x, weight, 0.9), reference.rms_norm(x, weight, 0.9), "the result for eps 0.9")
+    expect_close(rms_norm(x, weight, 4.0), reference.rms_norm(x, weight, 4.0), "the result for eps 4")
     by_hand = [[norm_by_hand(vector, 1e-5) for vector in row] for row in (0.003 * x).tolist()]
     want = (torch.tensor(by_hand) * weight.double()).float()
     expect_close(rms_norm(0.003 * x, weight), want, "the result for small numbers and the default eps", tolerance=3e-5)
     worked = rms_norm(torch.tensor([1.0, 7.0]), torch.ones(2), 11.0)
     expect_close(worked, torch.tensor([1 / 6, 7 / 6]), "the example with eps 11")
+    if not right_so_far():
+        return
+    cotangent = randn(2, 3, 5, seed=4)
+    _, (x_grad, weight_grad, *_), _ = rms_norm.gradients(x, weight, 0.9, cotangent=cotangent)
+    exact = [x.double().requires_grad_(), weight.double().requires_grad_()]
+    plain = exact[0] / (exact[0].pow(2).sum(-1, keepdim=True) / 5 + 0.9).sqrt() * exact[1]
+    plain.backward(cotangent.double())
+    for name, got, want in (("x", x_grad, exact[0].grad), ("weight", weight_grad, exact[1].grad)):
+        assert want is not None
+        if reached(got, name):
+            expect_close(got, want.float(), f"the gradient of {name}", tolerance=1e-4)
     if not right_so_far():
         return
     many = 3.0 + randn(2, 2048, seed=3)
@@ -51,11 +71,16 @@ def rms_norm(rms_norm: Remote) -> None:
     if expect_close(got, reference.rms_norm(many, ones, 1e-6), "the result for bf16", tolerance=0.02):
         largest = float((got.double().square().mean(-1).sqrt() - 1).abs().max())
         expect(largest < 1e-3, f"for bf16, the root mean square of the result is off by {largest:.4f}; it should be 1")
+    gains = (1.5 + randn(2048, seed=5)).bfloat16()
+    want = torch.tensor([norm_by_hand(row, 1e-6) for row in many.tolist()], dtype=torch.float64) * gains.double()
+    got = rms_norm(many, gains, 1e-6)
+    expect_close(got, want.bfloat16(), "the result for bf16 with gains other than 1", tolerance=0.02)
     outlier = torch.ones(64, dtype=torch.float16)
     outlier[7] = 300.0
-    want = torch.tensor(norm_by_hand(outlier.tolist(), 1e-5)).half()
-    got = rms_norm(outlier, torch.ones(64, dtype=torch.float16))
-    expect_close(got, want, "the result for fp16 with one channel at 300", tolerance=2e-3)
+    gains = (1.5 + randn(64, seed=6)).half()
+    want = torch.tensor(norm_by_hand(outlier.tolist(), 1e-5), dtype=torch.float64) * gains.double()
+    got = rms_norm(outlier, gains)
+    expect_close(got, want.half(), "the result for fp16 with one channel at 300", tolerance=2e-3)
 
 
 @lab.check(
@@ -85,6 +110,8 @@ def rope_frequencies(rope_frequencies: Remote) -> None:
             # The slowest pairs are small beside the fastest: here each counts by its own size.
             ratio = got / torch.tensor(frequencies_by_hand(head_dim, theta, **settings))
             expect_close(ratio, torch.ones_like(ratio), f"got / expected for scaling {kind}", trivial=True)
+    same = rope_frequencies(8, 10_000.0, factor=4.0)
+    expect_close(same, default, "the result for factor 4 without scaling, which changes nothing,")
     stretched = rope_frequencies(8, 10_000.0, scaling="ntk", factor=8.0)
     expect_close(stretched, torch.tensor([1.0, 0.05, 0.0025, 0.000125]), "the example for ntk")
     if not right_so_far():
@@ -101,47 +128,34 @@ def rope_frequencies(rope_frequencies: Remote) -> None:
         "Keep the frequencies as a buffer, multiply each position with each of them, take cosine and sine.",
         "positions[:, None, :, None] * inv_freq has the shape (B, 1, T, D/2).",
         "Both halves of D hold the same angles: torch.cat((angles, angles), dim=-1).",
+        "__init__: self.register_buffer('inv_freq', rope_frequencies(...), persistent=False). forward: angles = "
+        "positions[:, None, :, None] * self.inv_freq, both halves from torch.cat, return angles.cos(), angles.sin().",
     ),
     solution=("happyllm_support.model.rope:RotaryPositions",),
 )
 def RotaryPositions(RotaryPositions: Remote) -> None:
     positions = torch.tensor([[0, 1, 2, 4, 6], [2, 7, 8, 20, 3]])
     rotary = RotaryPositions(6, theta=50.0)
-    _expect_angles(rotary(positions), positions, 6, {"theta": 50.0}, tolerance=2e-5)
+    expect_angles(rotary(positions), positions, 6, {"theta": 50.0}, tolerance=2e-5)
     if not right_so_far():
         return
+    learned = ", ".join(name for name, _ in rotary.named_parameters())
+    if not expect(not learned, f"it has a parameter ({learned}); frequencies are not learned: keep them as a buffer"):
+        return
     for settings in ({"theta": 700.0, **LINEAR}, {"theta": 700.0, **NTK}):
-        _expect_angles(RotaryPositions(8, **settings)(positions), positions, 8, settings, tolerance=2e-5)
+        expect_angles(RotaryPositions(8, **settings)(positions), positions, 8, settings, tolerance=2e-5)
     if not right_so_far():
         return
     far = torch.tensor([[1000, 1003, 17]])
-    _expect_angles(RotaryPositions(4)(far), far, 4, {}, tolerance=1e-3)
-
-
-def _expect_angles(got: tuple[Tensor, Tensor], positions: Tensor, head_dim: int, settings, *, tolerance: float) -> None:
-    cos, sin = got
-    want_cos, want_sin = reference.RotaryPositions(head_dim, **settings)(positions)
-    expect_close(cos, want_cos, "cos", tolerance=tolerance)
-    expect_close(sin, want_sin, "sin", tolerance=tolerance)
-    angles = {"theta": 10_000.0, **settings}
-    f = frequencies_by_hand(head_dim, angles.pop("theta"), **angles)
-    turns = [[[cmath.exp(1j * p * w) for w in f] * 2 for p in row] for row in positions.tolist()]
-    want = torch.tensor(turns)[:, None]  # (B, 1, T, D) complex
-    expect_close(cos, want.real.float().contiguous(), "cos", tolerance=tolerance)
-    expect_close(sin, want.imag.float().contiguous(), "sin", tolerance=tolerance)
+    expect_angles(RotaryPositions(4)(far), far, 4, {}, tolerance=1e-3)
+    if not right_so_far():
+        return
+    farther = torch.tensor([[150_000, 100_003, 2048]])
+    expect_angles(RotaryPositions(4)(farther), farther, 4, {}, tolerance=0.03)
 
 
 def _angles(head_dim: int = 6, theta: float = 20.0) -> tuple[Tensor, Tensor]:
     return reference.RotaryPositions(head_dim, theta=theta)(torch.tensor([[0, 1, 2, 3, 4], [9, 2, 30, 4, 5]]))
-
-
-def _cancelling(cos: Tensor, sin: Tensor, pairs: list[tuple[int, int]], seed: int) -> Tensor:
-    """Vectors in bf16 whose first member of each pair comes out small, as a difference of two large products."""
-    shape = (cos.shape[0], 3, *cos.shape[2:])
-    target = 1 + randn(*shape, seed=seed).abs()
-    for a, _ in pairs:
-        target[..., a] = 0.02 * randn(*shape[:-1], seed=seed + 1 + a)
-    return turned_by_hand(target, cos, -sin, pairs).bfloat16()
 
 
 def _check_rotation(function: Remote, exact, pairs: list[tuple[int, int]], quarter: list[float], seed: int) -> None:
@@ -158,7 +172,7 @@ def _check_rotation(function: Remote, exact, pairs: list[tuple[int, int]], quart
     expect_close(shared, exact(x, cos[1:], sin[1:]), "the result when all rows share the angles")
     if not right_so_far():
         return
-    rough = _cancelling(cos, sin, pairs, seed)
+    rough = cancelling(cos, sin, pairs, seed)
     got = function(rough, cos, sin)
     want = turned_by_hand(rough, cos, sin, pairs)
     if expect_close(got, want.bfloat16(), "the result for bf16", tolerance=0.02):
@@ -228,16 +242,12 @@ def interleaved_to_half_split(interleaved_to_half_split: Remote) -> None:
     for new, old in ((got, weight), (other, randn(32, 16, seed=31))):
         if new.shape != old.shape:
             return
-        ours.append(reference.apply_rope(_heads(x @ new.T, 8), cos, sin))
-        theirs.append(reference.apply_rope_interleaved(_heads(x @ old.T, 8), cos, sin))
+        ours.append(reference.apply_rope(heads(x @ new.T, 8), cos, sin))
+        theirs.append(reference.apply_rope_interleaved(heads(x @ old.T, 8), cos, sin))
     scores = theirs[0] @ theirs[1].transpose(-2, -1)
     expect_close(ours[0] @ ours[1].transpose(-2, -1), scores, "the matrix of scores with the converted weights")
     if right_so_far():
         interleaved_to_half_split.raises(ValueError, torch.ones(10, 3), 4)
-
-
-def _heads(x: Tensor, head_dim: int) -> Tensor:
-    return x.unflatten(-1, (-1, head_dim)).transpose(1, 2)  # (B, T, H D) -> (B, H, T, D)
 
 
 @lab.check(
@@ -257,7 +267,7 @@ def SwiGLU(SwiGLU: Remote) -> None:
         "down_proj.weight": randn(5, 7, seed=42),
     }
     mlp = SwiGLU(5, 7)
-    if not _load(mlp, weights):
+    if not loaded(mlp, weights):
         return
     x = randn(2, 3, 5, seed=43)
     by_name = reference.SwiGLU(5, 7)
@@ -265,33 +275,12 @@ def SwiGLU(SwiGLU: Remote) -> None:
     got = mlp(x)
     if isinstance(got, Tensor) and got.shape == x.shape:
         _, _, gradients = mlp.gradients(x, cotangent=torch.ones_like(x))
-        _expect_names(gradients, set(weights))
+        expect_names(gradients, set(weights))
     expect_close(got, by_name(x).detach())
     gate, up, down = (weights[f"{name}_proj.weight"].double() for name in ("gate", "up", "down"))
     g = x.double() @ gate.T
     expect_close(got, (((g / (1 + (-g).exp())) * (x.double() @ up.T)) @ down.T).float())
     expect_close(mlp(x[0, 0]), by_name(x[0, 0]).detach(), "the result for one vector")
-
-
-def _load(module: Remote, weights: dict[str, Tensor]) -> bool:
-    """Load weights by name; what is missing or has another shape is the failure, in one line."""
-    try:
-        module.load_parameters(weights)
-    except LearnerRaised as raised:
-        if raised.type_name not in ("AttributeError", "ValueError"):
-            raise
-        return expect(False, f"{raised.message.partition(';')[0]}; the docstring lists the names and shapes")
-    return True
-
-
-def _expect_names(found: dict[str, Tensor], wanted: set[str]) -> bool:
-    surplus, missing = sorted(set(found) - wanted), sorted(wanted - set(found))
-    if surplus:
-        biases = "; LLaMA2 has no biases" if all(name.endswith("bias") for name in surplus) else ""
-        return expect(False, f"it has parameters that it should not have: {', '.join(surplus[:3])}{biases}")
-    if missing:
-        return expect(False, f"it has no parameters of its own for {', '.join(missing[:3])}")
-    return expect(True, "")
 
 
 @lab.check(
@@ -303,6 +292,10 @@ def _expect_names(found: dict[str, Tensor], wanted: set[str]) -> bool:
         "Attention: project, split into heads, turn queries and keys (not values), attend causally, join, o_proj.",
         "Key heads: k.repeat_interleave(H // K, dim=1), or enable_gqa=True; `repeat` deals them out in turn.",
         "SmallLlama: tok_emb, cos and sin once, the blocks in an nn.ModuleList called blocks, final_norm, lm_head.",
+        "Attention: q = apply_rope(self.q_proj(x).unflatten(-1, (H, D)).transpose(1, 2), cos, sin), k alike with K "
+        "heads, v not turned; y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True), then "
+        "self.o_proj(y.transpose(1, 2).flatten(2)). Block: x = x + self.attn(self.attn_norm(x), cos, sin), then MLP. "
+        "SmallLlama: for block in self.blocks: x = block(x, cos, sin); return self.lm_head(self.final_norm(x)).",
     ),
     solution=(
         "happyllm_support.model.llama2:Llama2",
@@ -316,11 +309,11 @@ def SmallLlama(SmallLlama: Remote) -> None:
     plain = torch.arange(7).expand(2, -1)
     for sizes, settings, seed in (
         (grouped, {}, 50),
-        ({**grouped, "n_kv_head": 6, "n_layer": 1}, {"rope_theta": 60.0, "norm_eps": 0.03}, 53),
+        ({**grouped, "n_kv_head": 3, "n_layer": 1}, {"rope_theta": 60.0, "norm_eps": 0.03}, 53),
     ):
         weights = llama_weights(**sizes, seed=seed)
         model = SmallLlama(**sizes, **settings)
-        if not _load(model, weights):
+        if not loaded(model, weights):
             return
         exact = reference.SmallLlama(**sizes, **settings)
         exact.load_state_dict(weights)
@@ -328,8 +321,9 @@ def SmallLlama(SmallLlama: Remote) -> None:
         got = model(ids)
         cotangent = randn(2, 7, 29, seed=52)
         if isinstance(got, Tensor) and got.shape == cotangent.shape:
-            _, _, gradients = model.gradients(ids, cotangent=cotangent)
-            _expect_names(gradients, set(weights))
+            gradients = gradients_of(model, ids, cotangent)
+            if not gradients or not expect_names(gradients, set(weights)):
+                return
         what = "the result of model(ids)"
         expect_close(got, exact(ids).detach(), what, tolerance=1e-4)
         expect_close(got, by_hand(plain), what, tolerance=1e-4)
@@ -337,6 +331,8 @@ def SmallLlama(SmallLlama: Remote) -> None:
             return
         exact(ids).backward(cotangent)
         for name, parameter in exact.named_parameters():
+            if not reached(gradients[name], name):
+                return
             expect_close(gradients[name], parameter.grad, f"the gradient of {name}", tolerance=1e-3)
         positions = torch.tensor([[0, 1, 2, 3, 9, 10, 11], [4, 5, 8, 12, 13, 17, 30]])
         apart = model(ids, positions=positions)

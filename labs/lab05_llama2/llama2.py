@@ -1,5 +1,7 @@
 """Lab 05: LLaMA2 from its parts. Write what raises NotYet; README.md is the tour, `make labs LAB=05` grades.
 
+Nothing that a function is given may be changed by it.
+
 Axes: B rows, T tokens, C d_model, H query heads, K key heads, D = C / H channels of a head, V vocab_size.
 Positions count from 0. Channels are paired half-split, (i, i + D/2), unless a name says interleaved.
 """
@@ -29,7 +31,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-5) -> Tensor:
 
     Args:
         x: (..., C), bf16, fp16 or fp32; not to be changed.
-        weight: (C,), the gain, of the dtype of x.
+        weight: (C,), the gain, of the dtype of x; gradients reach it and x.
         eps: added to the mean of squares, inside the root.
 
     Returns:
@@ -73,7 +75,8 @@ def rope_frequencies(
 class RotaryPositions(nn.Module):
     """Cosines and sines of the angles for any positions, computed once per forward pass and shared by all layers.
 
-    At position p, pair i has turned by p f_i, with f from `rope_frequencies`.
+    At position p, pair i has turned by p f_i, with f from `rope_frequencies`. Nothing is learned: frequencies are a
+    buffer, and not a parameter. There is no longest position, so a table of fixed length will not do.
 
     Example: RotaryPositions(4, theta=100.0) turns its pairs by 1 and 0.1 radians a token. For positions [[0, 3]]
     the cosines are [1, 1, 1, 1] and [cos 3, cos 0.3, cos 3, cos 0.3]: the two halves of D are alike.
@@ -95,7 +98,8 @@ class RotaryPositions(nn.Module):
         """Return cosines and sines, each (B, 1, T, D) in fp32: the 1 lets all heads share them.
 
         Args:
-            positions: (B, T), whole numbers from 0; every row has its own, and they need not be consecutive.
+            positions: (B, T), whole numbers from 0, maybe beyond 100,000; every row has its own, and they need not be
+                consecutive.
         """
         raise NotYet
 

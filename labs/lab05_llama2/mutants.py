@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import mutants_frequencies, mutants_model, mutants_rope, reference  # noqa: F401  # they declare theirs
+from . import mutants_frequencies, mutants_model, mutants_rope, mutants_wiring, reference  # noqa: F401  # they declare theirs
 from .checks import lab
 
 # --- rms_norm ---------------------------------------------------------------------------------------------------------
@@ -29,6 +29,41 @@ def no_eps(x, weight, eps=1e-5):
 @lab.mutant("rms_norm", "eps is squared before it is added")
 def eps_squared(x, weight, eps=1e-5):
     return (x.float() * (_mean_square(x) + eps**2).rsqrt()).to(x.dtype) * weight
+
+
+@lab.mutant("rms_norm", "the argument eps is ignored and 1e-5 used")
+def eps_default(x, weight, eps=1e-5):
+    return reference.rms_norm(x, weight, 1e-5)
+
+
+@lab.mutant("rms_norm", "the argument eps is ignored and 1e-6 used")
+def eps_of_others(x, weight, eps=1e-5):
+    return reference.rms_norm(x, weight, 1e-6)
+
+
+@lab.mutant("rms_norm", "eps is a lower limit of the mean of squares (clamp) instead of a summand")
+def eps_clamps_mean(x, weight, eps=1e-5):
+    return (x.float() * _mean_square(x).clamp(min=eps).rsqrt()).to(x.dtype) * weight
+
+
+@lab.mutant("rms_norm", "the vector is divided by its length (the L2 norm): squares are summed, and eps is left out")
+def l2_norm(x, weight, eps=1e-5):
+    return F.normalize(x.float(), dim=-1, eps=0.0).to(x.dtype) * weight
+
+
+@lab.mutant("rms_norm", "the mean runs over axis 0, the rows of the batch, instead of over the channels")
+def axis_zero(x, weight, eps=1e-5):
+    return (x.float() * (x.float().square().mean(0, keepdim=True) + eps).rsqrt()).to(x.dtype) * weight
+
+
+@lab.mutant("rms_norm", "torch's layer_norm is used, which subtracts the mean, with an eps of its own")
+def layer_norm(x, weight, eps=1e-5):
+    return F.layer_norm(x, weight.shape, weight)
+
+
+@lab.mutant("rms_norm", "the mean of squares is detached, so that no gradient comes from it")
+def detached(x, weight, eps=1e-5):
+    return (x.float() * (_mean_square(x) + eps).rsqrt().detach()).to(x.dtype) * weight
 
 
 @lab.mutant("rms_norm", "eps is a lower limit of the root instead of a summand under it")
@@ -178,6 +213,18 @@ class Added(reference.SwiGLU):
 class NoGate(reference.SwiGLU):
     def forward(self, x):
         return self.down_proj(F.silu(self.up_proj(x)))
+
+
+@lab.mutant("SwiGLU", "up_proj is forgotten: nothing is multiplied with the gate")
+class NoUp(reference.SwiGLU):
+    def forward(self, x):
+        return self.down_proj(F.silu(self.gate_proj(x)))
+
+
+@lab.mutant("SwiGLU", "the input is added to the result; that is the block's business")
+class Residual(reference.SwiGLU):
+    def forward(self, x):
+        return x + super().forward(x)
 
 
 @lab.mutant("SwiGLU", "the projections have biases", section="No biases")

@@ -93,6 +93,36 @@ def slow_first(head_dim, theta=10000.0, *, scaling=None, factor=1.0):
     return reference.rope_frequencies(head_dim, theta, scaling=scaling, factor=factor).flip(0)
 
 
+@lab.mutant("rope_frequencies", "the exponents are divided with //, which leaves nothing but zeros")
+def whole_exponents(head_dim, theta=10000.0, *, scaling=None, factor=1.0):
+    def powers(dim, base):
+        return base ** -(torch.arange(0, dim, 2) // dim).float()
+
+    _powers(head_dim, theta)
+    return _scaled(powers, head_dim, theta, scaling, factor)
+
+
+@lab.mutant("rope_frequencies", "the exponents, -2i // D, are rounded down to whole numbers by //")
+def floored_exponents(head_dim, theta=10000.0, *, scaling=None, factor=1.0):
+    def powers(dim, base):
+        return base ** (-torch.arange(0, dim, 2) // dim).float()
+
+    _powers(head_dim, theta)
+    return _scaled(powers, head_dim, theta, scaling, factor)
+
+
+@lab.mutant("rope_frequencies", "the factor also divides where there is no scaling", section=STRETCH)
+def divided_without_scaling(head_dim, theta=10000.0, *, scaling=None, factor=1.0):
+    right = reference.rope_frequencies(head_dim, theta, scaling=scaling, factor=factor)
+    return right / factor if scaling is None else right
+
+
+@lab.mutant("rope_frequencies", "the factor also changes theta where there is no scaling", section=STRETCH)
+def stretched_without_scaling(head_dim, theta=10000.0, *, scaling=None, factor=1.0):
+    kind = "ntk" if scaling is None else scaling
+    return reference.rope_frequencies(head_dim, theta, scaling=kind, factor=factor)
+
+
 @lab.mutant("rope_frequencies", "the scaling is ignored", section=STRETCH)
 def unscaled(head_dim, theta=10000.0, *, scaling=None, factor=1.0):
     if scaling not in (None, "linear", "ntk"):
@@ -259,3 +289,44 @@ class Narrow(_Rotary):
 class NoHeadAxis(_Rotary):
     def wide(self, angles):
         return torch.cat((angles, angles), dim=-1)
+
+
+class _Table(_Rotary):
+    """Angles from a table of `length` positions."""
+
+    length = 2048
+
+    def angles(self, positions):
+        return (torch.arange(self.length)[:, None] * self.f)[self.place(positions)]
+
+    def place(self, positions):
+        return positions
+
+
+@lab.mutant("RotaryPositions", "the angles come from a table of 2048 positions, and there are more")
+class Table(_Table):
+    pass
+
+
+@lab.mutant("RotaryPositions", "the angles come from a table of 4096 positions, and there are more")
+class LongerTable(_Table):
+    length = 4096
+
+
+@lab.mutant("RotaryPositions", "positions beyond the end of a table get the angles of its last row")
+class ClampedTable(_Table):
+    def place(self, positions):
+        return positions.clamp(max=self.length - 1)
+
+
+@lab.mutant("RotaryPositions", "the frequencies are a parameter, which would be trained and saved")
+class Trained(_Rotary):
+    def __init__(self, head_dim, **settings):
+        super().__init__(head_dim, **settings)
+        self.f = nn.Parameter(self.f)
+
+
+@lab.mutant("RotaryPositions", "the position is only added to the frequency instead of multiplied with it")
+class AddedPosition(_Rotary):
+    def angles(self, positions):
+        return positions[:, :, None] + self.f

@@ -8,6 +8,7 @@ import torch
 
 from happyllm_support.grading.labs import load_lab, load_module
 from happyllm_support.grading.solution import places, source_of
+from happyllm_support.grading.stubs import read_stub
 from happyllm_support.text.grammar import Grammar
 from happyllm_support.text.grammar_exact import entropy as entropy_of
 from happyllm_support.text.grammar_rules import Beat, Item, Line, Variable
@@ -16,7 +17,7 @@ from happyllm_support.text.storyworld import StoryWorld
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LAB = load_lab(ROOT / "labs", "lab02")
-STUBS = LAB.file.read_text("utf-8")
+STUBS = read_stub(LAB).decode("utf-8")
 
 
 def test_examples_of_one_line_are_true():

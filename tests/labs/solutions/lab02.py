@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 from collections import defaultdict
 from collections.abc import Iterator
 from fractions import Fraction
@@ -135,11 +136,12 @@ def fill_rows(rows: list[list[list[int]]], T: int, pad_id: int = 0) -> dict[str,
 
 
 def batches(ids: Tensor, batch_size: int, T: int, *, seed: int, epoch: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-    """All windows as one view, in an order of NumPy's."""
+    """All windows as one view."""
     if len(ids) <= T:
         return
     windows = ids.unfold(0, T + 1, T)  # (windows, T + 1)
-    order = torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(len(windows)))
-    for chosen in order.split(batch_size):
+    order = [*range(len(windows))]
+    random.Random(" ".join(map(str, (seed, epoch)))).shuffle(order)
+    for chosen in torch.tensor(order).split(batch_size):
         if len(chosen) == batch_size:
             yield windows[chosen, :-1], windows[chosen, 1:]
