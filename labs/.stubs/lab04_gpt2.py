@@ -2,6 +2,7 @@
 
 Replace each `raise NotYet`; `make labs LAB=04` says how far you are. README.md has the tasks one by one.
 Axes: B rows, T tokens, C = d_model, V = vocab_size. Modules and parameters are named as in the chapter.
+Arguments stay as they are.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Te
         eps: added to the variance, inside the root.
 
     Returns:
-        The same shape and dtype as x. `F.layer_norm` is banned here.
+        The same shape and dtype as x. `F.layer_norm` is banned here, and so are the group, instance and batch norm.
 
     Example: x = [1, 3], weight = [1, 1], bias = [0, 10], eps = 0 -> [-1, 11].
     """
@@ -112,7 +113,8 @@ def initialise(
         one axis, `...bias`                              zeros
         one axis, `...weight` (the gain of a norm)       ones
 
-    Draw one tensor after the other, in the order of `shapes`.
+    Draw one tensor after the other, in the order of `shapes`, so that a seed says what each of them gets. The normal
+    distribution is not cut off: some numbers lie beyond three standard deviations.
 
     Args:
         shapes: of each parameter by name, such as {"blocks.0.attn.q_proj.weight": (96, 96), ...}. It may hold fewer
@@ -214,6 +216,8 @@ class GPT2(nn.Module):
     def load(self, parameters: dict[str, Tensor]) -> None:
         """Take over weights; embedding and head are still one parameter afterwards.
 
+        Whether the model gets copies of the tensors or these themselves is up to you.
+
         Args:
             parameters: a tensor for each parameter, by name, but for `lm_head.weight`: it is `tok_emb.weight`.
         """
@@ -237,8 +241,9 @@ def load_conv1d(tensors: dict[str, Tensor], n_layer: int) -> dict[str, Tensor]:
         ln_f.{weight,bias}                   final_norm.{weight,bias}
 
     Some files have the prefix "transformer." in front of these names. Some hold `h.{i}.attn.bias` and
-    `h.{i}.attn.masked_bias`, which are no parameters but the causal mask and its number, and `lm_head.weight` (without
-    prefix), which is `wte.weight` again: all three are left out of the result.
+    `h.{i}.attn.masked_bias` (with that prefix, if there is one), which are no parameters but the causal mask and its
+    number, and `lm_head.weight` (always without it), which is `wte.weight` again: these three are left out of the
+    result. Nothing else is ignored. The result may hold views of the checkpoint's tensors.
 
     Args:
         tensors: the checkpoint; it stays as it is.

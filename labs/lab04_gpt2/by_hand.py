@@ -5,22 +5,26 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
+
+Weights = dict[str, Tensor]
+Shapes = dict[str, tuple[int, ...]]
 
 SIZES = {"vocab_size": 13, "max_seq_len": 7, "n_layer": 2, "n_head": 2, "d_model": 8}
 
 
-def seeded(seed):
+def seeded(seed: int) -> torch.Generator:
     """A generator."""
     return torch.Generator().manual_seed(seed)
 
 
-def normal(*shape, seed, scale=1.0, dtype=torch.float32):
+def normal(*shape: int, seed: int, scale: float = 1.0, dtype: torch.dtype = torch.float32) -> Tensor:
     """Normal numbers of a seed."""
     return scale * torch.randn(shape, generator=seeded(seed), dtype=dtype)
 
 
-def norm_by_loops(x, weight, bias, eps):
+def norm_by_loops(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     """LayerNorm of each row of (N, C), number by number, in Python's floats."""
     rows = []
     for row in x.tolist():
@@ -30,30 +34,30 @@ def norm_by_loops(x, weight, bias, eps):
     return torch.tensor(rows, dtype=torch.float64)
 
 
-def gelu_by_loops(x):
+def gelu_by_loops(x: Tensor) -> Tensor:
     """The tanh form, number by number."""
     numbers = [n / 2 * (1 + math.tanh(math.sqrt(2 / math.pi) * (n + 0.044715 * n**3))) for n in x.flatten().tolist()]
     return torch.tensor(numbers, dtype=torch.float64).reshape(x.shape)
 
 
-def gelu_slope(x):
+def gelu_slope(x: Tensor) -> Tensor:
     """The derivative of the tanh form, by hand."""
     k = math.sqrt(2 / math.pi)
     t = torch.tanh(k * (x + 0.044715 * x**3))
     return (1 + t) / 2 + x / 2 * (1 - t**2) * k * (1 + 3 * 0.044715 * x**2)
 
 
-def linear64(x, weights, name):
+def linear64(x: Tensor, weights: Weights, name: str) -> Tensor:
     """A linear map in float64."""
     return x @ weights[f"{name}.weight"].double().T + weights[f"{name}.bias"].double()
 
 
-def norm64(x, weights, name):
+def norm64(x: Tensor, weights: Weights, name: str) -> Tensor:
     """A LayerNorm in float64."""
     return F.layer_norm(x, x.shape[-1:], weights[f"{name}.weight"].double(), weights[f"{name}.bias"].double())
 
 
-def attention64(x, weights, name, n_head):
+def attention64(x: Tensor, weights: Weights, name: str, n_head: int) -> Tensor:
     """Causal attention in float64, one head and one query after the other."""
     q, k, v = (linear64(x, weights, f"{name}.{part}_proj") for part in "qkv")
     heads = []
@@ -66,7 +70,7 @@ def attention64(x, weights, name, n_head):
     return linear64(torch.cat(heads, dim=-1), weights, f"{name}.o_proj")
 
 
-def part_weights(width, seed):
+def part_weights(width: int, seed: int) -> Weights:
     """Random weights of a norm, attention, a norm and a stand-in MLP; all gains and biases count."""
     generator = seeded(seed)
     shapes = {f"attn.{part}_proj": (width, width) for part in "qkvo"} | {"mlp.proj": (width, width)}
@@ -80,7 +84,7 @@ def part_weights(width, seed):
     return weights
 
 
-def shapes_of(width, d_ff):
+def shapes_of(width: int, d_ff: int) -> Shapes:
     """Some of a model's parameters: the tables, blocks 0 and 5, the last norm."""
     shapes = {"tok_emb.weight": (100, width), "pos_emb.weight": (64, width)}
     for i in (0, 5):
@@ -95,11 +99,11 @@ def shapes_of(width, d_ff):
     return shapes | {"final_norm.weight": (width,), "final_norm.bias": (width,)}
 
 
-def model_weights(seed):
+def model_weights(seed: int) -> Weights:
     """Random weights for every parameter of the small model but its head."""
     generator = seeded(seed)
 
-    def draw(*shape, scale, around=0.0):
+    def draw(*shape: int, scale: float, around: float = 0.0) -> Tensor:
         return around + scale * torch.randn(shape, generator=generator)
 
     width = SIZES["d_model"]
@@ -117,7 +121,7 @@ def model_weights(seed):
     return weights
 
 
-def model64(ids, weights):
+def model64(ids: Tensor, weights: Weights) -> Tensor:
     """The whole model in float64, written as formulas; the table is used twice."""
     x = weights["tok_emb.weight"].double()[ids] + weights["pos_emb.weight"].double()[: ids.shape[1]]
     for i in range(SIZES["n_layer"]):
@@ -128,19 +132,21 @@ def model64(ids, weights):
     return norm64(x, weights, "final_norm") @ weights["tok_emb.weight"].double().T
 
 
-def table_gradient(ids, weights, cotangent):
+def table_gradient(ids: Tensor, weights: Weights, cotangent: Tensor) -> Tensor:
     """The gradient of the table, over both of its uses."""
     table = weights["tok_emb.weight"].double().requires_grad_()
     model64(ids, {**weights, "tok_emb.weight": table}).backward(cotangent.double())
     return table.grad.float()
 
 
-def checkpoint(n_layer, width, d_ff, *, seed, prefix="", extras=False):
+def checkpoint(
+    n_layer: int, width: int, d_ff: int, *, seed: int, prefix: str = "", extras: bool = False
+) -> tuple[Weights, Weights]:
     """A checkpoint in Hugging Face's names, and what it is in ours, by indexing."""
     generator = seeded(seed)
     theirs, ours = {}, {}
 
-    def draw(there, *shape):
+    def draw(there: str, *shape: int) -> Tensor:
         theirs[f"{prefix}{there}"] = torch.randn(shape, generator=generator)
         return theirs[f"{prefix}{there}"]
 

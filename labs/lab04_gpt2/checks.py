@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch.nn import functional as F
 
-from happyllm_support.grading.compare import expect, expect_close, expect_equal
+from happyllm_support.grading.compare import expect, expect_close, expect_equal, right_so_far
 from happyllm_support.grading.labs import Lab
 from happyllm_support.grading.remote import Remote
 
@@ -27,11 +25,36 @@ from .by_hand import (
     part_weights,
     seeded,
     shapes_of,
-    table_gradient,
+)
+from .expectations import (
+    expect_drawn,
+    expect_one_table,
+    expect_order,
+    expect_refused,
+    expect_tensors,
+    translated,
 )
 
 lab = Lab("GPT-2", minutes=100)
 LAYERS = "happyllm_support.model.layers"
+NORMS = (  # of which a layer norm is a special case, or can be made
+    "native_layer_norm",
+    "layer_norm",
+    "native_group_norm",
+    "group_norm",
+    "instance_norm",
+    "batch_norm",
+    "native_batch_norm",
+    "_batch_norm_impl_index",
+    "_batch_norm_no_update",
+    "_batch_norm_with_update",
+    "_batch_norm_with_update_functional",
+    "_native_batch_norm_legit",
+    "_native_batch_norm_legit_functional",
+    "_native_batch_norm_legit_no_training",
+    "cudnn_batch_norm",
+    "miopen_batch_norm",
+)
 
 
 @lab.check(
@@ -43,21 +66,30 @@ LAYERS = "happyllm_support.model.layers"
         "centred / torch.sqrt(variance + eps) * weight + bias",
     ),
     solution=(f"{LAYERS}:LayerNorm",),
-    no_operators=("native_layer_norm", "layer_norm"),
-    no_functions=("torch.nn.functional.layer_norm",),
+    no_operators=NORMS,
+    no_functions=tuple(f"torch.nn.functional.{kind}_norm" for kind in ("layer", "group", "instance", "batch")),
 )
 def layer_norm(layer_norm: Remote) -> None:
+    """Small numbers first, where eps shows; three axes; an example; a large mean; gradients."""
     weight, bias = 1 + normal(5, seed=1, scale=0.4), normal(5, seed=2, scale=0.4)
-    x = 0.5 + normal(2, 3, 5, seed=3, scale=1.5)
-    expect_close(layer_norm(x, weight, bias), reference.layer_norm(x, weight, bias))
     small = normal(4, 5, seed=4, scale=0.01)
     loops = norm_by_loops(small.double(), weight.double(), bias.double(), 1e-4).float()
-    expect_close(layer_norm(small, weight, bias, 1e-4), loops, "the result for x near 0.01 and eps = 1e-4")
+    if not expect_close(layer_norm(small, weight, bias, 1e-4), loops, "the result for x near 0.01 and eps = 1e-4"):
+        return
+    x = 0.5 + normal(2, 3, 5, seed=3, scale=1.5)
+    if not expect_close(layer_norm(x, weight, bias), reference.layer_norm(x, weight, bias)):
+        return
+    quiet = normal(4, 5, seed=7, scale=0.01)
+    loops = norm_by_loops(quiet.double(), weight.double(), bias.double(), 1e-5).float()
+    if not expect_close(layer_norm(quiet, weight, bias), loops, "the result for x near 0.01 without an argument eps"):
+        return
     example = layer_norm(torch.tensor([1.0, 3.0]), torch.ones(2), torch.tensor([0.0, 10.0]), eps=0.0)
     expect_close(example, torch.tensor([-1.0, 11.0]), "the result for [1, 3]")
     far = 1000 + normal(3, 5, seed=5)
     want = F.layer_norm(far.double(), (5,), weight.double(), bias.double()).float()
     expect_close(layer_norm(far, weight, bias), want, "the result for tokens whose mean is 1,000", tolerance=2e-3)
+    if not right_so_far():
+        return
     x64, cotangent = x.double().requires_grad_(), normal(2, 3, 5, seed=6, dtype=torch.float64)
     want = F.layer_norm(x64, (5,), weight.double(), bias.double())
     want.backward(cotangent)
@@ -191,32 +223,6 @@ def Block(Block: Remote) -> None:
     expect_close(block(x), x, "the stream behind parts that write nothing")
 
 
-def expect_drawn(values, shapes, n_layer, std):
-    """Expect the right kind of numbers under every name; returns whether there is a tensor to look at for each."""
-    wrong = isinstance(values, dict) and set(values) ^ set(shapes)
-    if not expect(isinstance(values, dict) and not wrong, f"the result is no dict with the names of shapes {wrong}"):
-        return False
-    for name, shape in shapes.items():
-        value = values[name]
-        fits = isinstance(value, torch.Tensor) and tuple(value.shape) == shape and value.dtype == torch.float32
-        if not expect(fits, f"{name} is no float32 tensor of shape {shape}"):
-            return False
-        if len(shape) == 1:
-            constant = torch.zeros(shape) if name.endswith("bias") else torch.ones(shape)
-            expect_close(value, constant, name, trivial=True)
-            continue
-        writer = name.endswith(("o_proj.weight", "down_proj.weight"))
-        want = std / math.sqrt(2 * n_layer) if writer else std / 2 if name == "pos_emb.weight" else std
-        expect_close(value.std().item(), want, f"the standard deviation of {name}", tolerance=0.08)
-        limit = 5.5 * want / math.sqrt(value.numel())
-        expect(abs(value.mean().item()) < limit, f"the mean of {name} is {value.mean():.4g}, too far from 0")
-    table = values["tok_emb.weight"]
-    outside = (table.abs() > 2 * table.std()).double().mean().item()
-    beyond = f"{100 * outside:.1f} % of tok_emb.weight lie beyond two standard deviations; of a normal one 4.6 %"
-    expect(0.03 < outside < 0.063, beyond)
-    return True
-
-
 @lab.check(
     points=3,
     section="Why some weights start smaller",
@@ -237,28 +243,13 @@ def initialise(initialise: Remote) -> None:
     table, q, k = "tok_emb.weight", "blocks.0.attn.q_proj.weight", "blocks.0.attn.k_proj.weight"
     expect(torch.equal(again[table], first[table]), "two generators with the same seed give different numbers")
     expect(not torch.equal(first[table], other[table]), "two generators with different seeds give the same numbers")
+    if not right_so_far():
+        return
     near = torch.corrcoef(torch.stack([first[q].flatten(), first[k].flatten()]))[0, 1].item()
-    expect(abs(near) < 0.3, f"q_proj and k_proj hold the same numbers (correlation {near:.2f})")
-    expect_drawn(initialise(shapes_of(40, 60), 3, seeded(3), std=0.1), shapes_of(40, 60), 3, 0.1)
-
-
-def expect_one_table(model, ids, weights, when):
-    """Expect head and embedding to be one parameter: one gradient, the sum of both uses.
-
-    Attention is silent in this. The gradient of a key's bias is zero but for rounding, which differs from one right
-    program to the next, and the answers to a check should not.
-    """
-    silent = {name: torch.zeros_like(value) for name, value in weights.items() if "o_proj.weight" in name}
-    model.load_parameters(silent)
-    cotangent = normal(*ids.shape, SIZES["vocab_size"], seed=9)
-    _, _, grads = model.gradients(ids, cotangent=cotangent)
-    found = [name for name in ("tok_emb.weight", "lm_head.weight") if name in grads]
-    if len(found) == 2:
-        expect(False, f"{when}, tok_emb.weight and lm_head.weight are two parameters, each with a gradient of its own")
-    elif expect(bool(found) and grads[found[0]] is not None, f"{when}, no gradient reaches the table of embeddings"):
-        want = table_gradient(ids, {**weights, **silent}, cotangent)
-        expect_close(grads[found[0]], want, f"{when}, the gradient of the table", tolerance=1e-4)
-    model.load_parameters({name: weights[name] for name in silent})
+    if not expect(abs(near) < 0.3, f"q_proj and k_proj hold the same numbers (correlation {near:.2f})"):
+        return
+    if expect_order(initialise):
+        expect_drawn(initialise(shapes_of(40, 60), 3, seeded(3), std=0.1), shapes_of(40, 60), 3, 0.1)
 
 
 @lab.check(
@@ -275,6 +266,7 @@ def expect_one_table(model, ids, weights, when):
     solution=("happyllm_support.model.gpt2:GPT2",),
 )
 def GPT2(GPT2: Remote) -> None:
+    """The forward pass and the tie first, in a model whose parameters the check has set; `load` after that."""
     weights, others = model_weights(1), model_weights(2)
     table = "tok_emb.weight"
     ids, longest = torch.randint(13, (2, 5), generator=seeded(3)), torch.randint(13, (1, 7), generator=seeded(4))
@@ -284,29 +276,25 @@ def GPT2(GPT2: Remote) -> None:
     expected = reference.GPT2(**SIZES)
     expected.load(weights)
     with torch.no_grad():
-        expect_close(model(ids), expected(ids), "the result", tolerance=3e-5)
-    named = model.parameters()
-    expect_close(named["lm_head.weight"], weights[table], "lm_head.weight, after tok_emb.weight has been changed,")
-    expect_close(model(longest), model64(longest, weights).float(), "the result for 7 tokens", tolerance=3e-5)
-    expect_equal(model.num_parameters(), sum(w.numel() for w in weights.values()), "num_parameters()")
-    expect_one_table(model, ids, weights, "in a new model")
+        if not expect_close(model(ids), expected(ids), "the result", tolerance=3e-5):
+            return
+    if not expect_close(model(longest), model64(longest, weights).float(), "the result for 7 tokens", tolerance=3e-5):
+        return
+    head = model.get("lm_head.weight")
+    if not expect_close(head, weights[table], "lm_head.weight, after tok_emb.weight has been changed,"):
+        return
+    if not expect_one_table(model, ids, weights, "in a new model"):
+        return
+    if not expect_equal(model.num_parameters(), sum(w.numel() for w in weights.values()), "num_parameters()"):
+        return
     model.load(others)
-    expect_close(model(ids), model64(ids, others).float(), "after load, the result", tolerance=3e-5)
-    expect_one_table(model, ids, others, "after load")
+    if not expect_close(model(ids), model64(ids, others).float(), "after load, the result", tolerance=3e-5):
+        return
+    if not expect_one_table(model, ids, others, "after load"):
+        return
     model.load_parameters({"lm_head.weight": weights[table]})
-    mixed = {**others, table: weights[table]}
-    want = model64(ids, mixed).float()
+    want = model64(ids, {**others, table: weights[table]}).float()
     expect_close(model(ids), want, "after load and a change of lm_head.weight, the result", tolerance=3e-5)
-
-
-def expect_tensors(got, want, what):
-    """Expect exactly these tensors under exactly these names."""
-    if not expect(isinstance(got, dict), f"{what} is no dict"):
-        return False
-    missing, extra = sorted(set(want) - set(got)), sorted(set(got) - set(want))
-    expect(not missing, f"{what} lacks {', '.join(missing[:3])}")
-    expect(not extra, f"{what} holds {', '.join(map(str, extra[:3]))}, which is no parameter of the model")
-    return all([expect_close(got[name], value, f"{name} of {what}") for name, value in want.items() if name in got])
 
 
 @lab.check(
@@ -318,6 +306,8 @@ def expect_tensors(got, want, what):
         "c_attn: weight.T.chunk(3) and bias.chunk(3) are q, k and v, in this order.",
         "Take what you use out of a copy of the dict (pop). What is left over at the end is unknown, unless it is "
         "one of the three exceptions; a pop that finds nothing is a missing one.",
+        'rest = {name.removeprefix("transformer."): t for name, t in tensors.items()}; then, for each pair of names: '
+        "if there not in rest, raise ValueError(there), else take rest.pop(there), .T where it is a Conv1D's weight.",
     ),
     solution=(
         "happyllm_support.model.gpt2_weights:gpt2_layout",
@@ -328,24 +318,33 @@ def expect_tensors(got, want, what):
 )
 def load_conv1d(load_conv1d: Remote) -> None:
     theirs, ours = checkpoint(2, 6, 10, seed=1)
-    got = load_conv1d(theirs, 2)
-    if expect_tensors(got, ours, "the result"):
-        x = normal(3, 6, seed=2, dtype=torch.float64)  # the layer computes what the Conv1D computed
-        for n, part in enumerate("qkv"):
-            name, columns = f"blocks.1.attn.{part}_proj", slice(6 * n, 6 * n + 6)
-            want = (x @ theirs["h.1.attn.c_attn.weight"].double() + theirs["h.1.attn.c_attn.bias"])[:, columns]
-            expect_close(F.linear(x, got[f"{name}.weight"].double(), got[f"{name}.bias"].double()), want, name)
-    refused = load_conv1d.raises(ValueError, {**theirs, "h.1.mlp.gate.weight": torch.ones(2)}, 2)
-    expect("h.1.mlp.gate.weight" in refused, "the error does not name the unknown tensor h.1.mlp.gate.weight")
+    got = translated(load_conv1d, theirs, 2, "a whole file of two blocks")
+    if not right_so_far() or not expect_tensors(got, ours, "the result"):
+        return
+    x = normal(3, 6, seed=2, dtype=torch.float64)  # the layer computes what the Conv1D computed
+    for n, part in enumerate("qkv"):
+        name, columns = f"blocks.1.attn.{part}_proj", slice(6 * n, 6 * n + 6)
+        want = (x @ theirs["h.1.attn.c_attn.weight"].double() + theirs["h.1.attn.c_attn.bias"])[:, columns]
+        expect_close(F.linear(x, got[f"{name}.weight"].double(), got[f"{name}.bias"].double()), want, name)
+    for extra in ("h.1.mlp.gate.weight", "h.5.attn.c_attn.bias", "rotary.weight"):
+        more = {**theirs, extra: torch.ones(2)}
+        if not expect_refused(load_conv1d, more, 2, extra, f"a file with an unknown tensor, {extra},"):
+            return
     for lost in ("h.1.attn.c_attn.bias", "ln_f.weight"):
-        refused = load_conv1d.raises(ValueError, {name: t for name, t in theirs.items() if name != lost}, 2)
-        expect(lost in refused, f"the error does not name the missing tensor {lost}")
-    refused = load_conv1d.raises(ValueError, theirs, 1)
-    expect("h.1." in refused, "given n_layer = 1, a file with two blocks is not refused with the name of a tensor")
-    refused = load_conv1d.raises(ValueError, theirs, 3)
-    expect("h.2." in refused, "given n_layer = 3, a file with two blocks is not refused with the name of a tensor")
-    theirs, ours = checkpoint(11, 2, 3, seed=3, prefix="transformer.")
-    expect_tensors(load_conv1d(theirs, 11), ours, "the result for 11 blocks and names with the prefix")
-    for prefix in ("", "transformer."):
-        theirs, ours = checkpoint(2, 4, 6, seed=4, prefix=prefix, extras=True)
-        expect_tensors(load_conv1d(theirs, 2), ours, "the result for a file with masks and a head")
+        fewer = {name: t for name, t in theirs.items() if name != lost}
+        if not expect_refused(load_conv1d, fewer, 2, lost, f"a file that lacks {lost}"):
+            return
+    if not expect_refused(load_conv1d, theirs, 1, "h.1.", "a file of two blocks, given n_layer = 1,"):
+        return
+    if not expect_refused(load_conv1d, theirs, 3, "h.2.", "a file of two blocks, given n_layer = 3,"):
+        return
+    files = (
+        ("a file of 11 blocks", 11, checkpoint(11, 2, 3, seed=3)),
+        ("a file whose names have the prefix transformer.", 2, checkpoint(2, 4, 6, seed=5, prefix="transformer.")),
+        ("a file with masks and a head", 2, checkpoint(2, 4, 6, seed=4, extras=True)),
+        ("a file with a prefix, masks and a head", 2, checkpoint(2, 4, 6, seed=4, prefix="transformer.", extras=True)),
+    )
+    for what, n_layer, (theirs, ours) in files:
+        got = translated(load_conv1d, theirs, n_layer, what)
+        if not right_so_far() or not expect_tensors(got, ours, f"the result for {what}"):
+            return

@@ -89,6 +89,36 @@ class ResidualFromNorm(reference.Block):
         return x + self.mlp(x)
 
 
+@lab.mutant("Block", "attention is added to the normed stream: x = attn_norm(x) has overwritten it")
+class FirstResidualFromNorm(reference.Block):
+    def forward(self, x):
+        x = self.attn_norm(x)
+        x = x + self.attn(x)
+        return x + self.mlp(self.mlp_norm(x))
+
+
+@lab.mutant("Block", "the MLP is added to the normed stream: x = mlp_norm(x) has overwritten it")
+class SecondResidualFromNorm(reference.Block):
+    def forward(self, x):
+        x = x + self.attn(self.attn_norm(x))
+        x = self.mlp_norm(x)
+        return x + self.mlp(x)
+
+
+@lab.mutant("Block", "nothing is added around attention: its result replaces the stream")
+class NoFirstResidual(reference.Block):
+    def forward(self, x):
+        x = self.attn(self.attn_norm(x))
+        return x + self.mlp(self.mlp_norm(x))
+
+
+@lab.mutant("Block", "attention reads the stream without its norm")
+class AttentionWithoutNorm(reference.Block):
+    def forward(self, x):
+        x = x + self.attn(x)
+        return x + self.mlp(self.mlp_norm(x))
+
+
 @lab.mutant("Block", "the norms stand behind the additions (post-norm)", section="Norm before or norm after")
 class PostNorm(reference.Block):
     def forward(self, x):

@@ -87,6 +87,27 @@ class NothingTurned(Translation):
         return fused.chunk(3, dim=-1)
 
 
+@translation("no weight of a Conv1D is transposed, and c_attn is cut along its rows, which are inputs")
+class NothingTurnedRowsCut(Translation):
+    def turn(self, weight, here):
+        return weight
+
+    def split(self, fused):
+        return fused.chunk(3, dim=0)
+
+
+@translation("c_attn.weight is cut along its rows, which are inputs, and the pieces are transposed")
+class RowsCut(Translation):
+    def split(self, fused):
+        return [piece.T if fused.ndim == 2 else piece for piece in fused.chunk(3, dim=0)]
+
+
+@translation("c_attn.weight is cut along its rows, which are inputs, and never transposed")
+class RowsCutOnly(Translation):
+    def split(self, fused):
+        return fused.chunk(3, dim=0)
+
+
 @translation("o_proj is not transposed, which nobody notices because it is square")
 class SquareNotTurned(Translation):
     def turn(self, weight, here):
@@ -167,6 +188,24 @@ class Alphabetical(Translation):
 class UnknownIgnored(Translation):
     def left_over(self, name, ours, tensor):
         pass
+
+
+@translation("every name that ends with attn.bias is ignored, and c_attn.bias is such a name")
+class BiasSwallowed(Translation):
+    def left_over(self, name, ours, tensor):
+        if not name.endswith("attn.bias"):
+            super().left_over(name, ours, tensor)
+
+
+@translation("c_attn.bias is dropped with the masks, because its name ends with attn.bias too")
+class BiasDropped(Translation):
+    @staticmethod
+    def rows(n_layer):
+        return (row for row in rows(n_layer) if not row[0].endswith("attn.bias"))
+
+    def left_over(self, name, ours, tensor):
+        if not name.endswith("attn.bias"):
+            super().left_over(name, ours, tensor)
 
 
 @translation("missing tensors are ignored")

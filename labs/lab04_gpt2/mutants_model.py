@@ -9,19 +9,10 @@ from . import reference
 from .checks import lab
 
 
-@lab.mutant("GPT2", "the head is a copy of the embedding table, renewed by load, instead of the table itself")
-class TiedByCopy(reference.GPT2):
-    def tie_weights(self):
-        self.lm_head.weight = nn.Parameter(self.tok_emb.weight.detach().clone())
-
-
-@lab.mutant("GPT2", "head and embedding are two tables, equal at best in the beginning, and not one parameter")
+@lab.mutant("GPT2", "lm_head.weight and tok_emb.weight are two parameters: not tied, or only a copy made once")
 class NotTied(reference.GPT2):
     def tie_weights(self):
         pass
-
-    def load(self, parameters):
-        self.load_state_dict(parameters, strict=False)
 
 
 @lab.mutant("GPT2", "head and embedding share memory through .data, but are two parameters")
@@ -49,6 +40,22 @@ class PartedByLoad(reference.GPT2):
 class StrictLoad(reference.GPT2):
     def load(self, parameters):
         self.load_state_dict(parameters)
+
+
+StrictLoad.__name__ = "GPT2"  # PyTorch's message has the name of the class
+
+
+@lab.mutant("GPT2", "load changes nothing: the parameters themselves are not written to")
+class LoadsNothing(reference.GPT2):
+    def load(self, parameters):
+        pass
+
+
+@lab.mutant("GPT2", "load writes into the parameters where gradients are recorded; torch.no_grad() is missing")
+class LoadsWithGradients(reference.GPT2):
+    def load(self, parameters):
+        for name, parameter in self.named_parameters():
+            parameter.copy_(parameters[name])
 
 
 @lab.mutant("GPT2", "the shared table is counted twice", section="Where the parameters are")
@@ -109,6 +116,12 @@ class NoPositions(Rewritten):
         return self.tok_emb(ids)
 
 
+@lab.mutant("GPT2", "positions are counted from 1, not from 0", section="Where it stands: positions")
+class PositionsFromOne(Rewritten):
+    def begin(self, ids):
+        return self.tok_emb(ids) + self.pos_emb(torch.arange(1, ids.shape[1] + 1))
+
+
 @lab.mutant("GPT2", "positions are counted backward from the last token", section="Where it stands: positions")
 class BackwardPositions(Rewritten):
     def begin(self, ids):
@@ -129,7 +142,7 @@ class ScaledEmbedding(Rewritten):
         return self.tok_emb(ids) * self.config.d_model**0.5 + self.pos_emb(torch.arange(ids.shape[1]))
 
 
-@lab.mutant("GPT2", "one block is used n_layer times: a list multiplied holds the same object again and again")
+@lab.mutant("GPT2", "the blocks are one and the same: parts made once and used n_layer times, as in a list multiplied")
 class OneBlock(reference.GPT2):
     def __init__(self, vocab_size, max_seq_len, n_layer, n_head, d_model):
         super().__init__(vocab_size, max_seq_len, n_layer, n_head, d_model)
@@ -140,3 +153,36 @@ class OneBlock(reference.GPT2):
 class FirstBlockOnly(Rewritten):
     def forward(self, ids):
         return self.end(self.blocks[0](self.begin(ids)))
+
+
+@lab.mutant("GPT2", "what a block returns is not assigned to x, so that the blocks do nothing")
+class NotReassigned(Rewritten):
+    def forward(self, ids):
+        return self.end(self.begin(ids))
+
+
+@lab.mutant("GPT2", "both norms of a block are the same object", section="The block, and then all of it")
+class SameNormTwice(reference.GPT2):
+    def __init__(self, vocab_size, max_seq_len, n_layer, n_head, d_model):
+        super().__init__(vocab_size, max_seq_len, n_layer, n_head, d_model)
+        for block in self.blocks:
+            block.mlp_norm = block.attn_norm
+
+
+@lab.mutant("GPT2", "all blocks share their norms, made once before the loop", section="The block, and then all of it")
+class SharedNorms(reference.GPT2):
+    def __init__(self, vocab_size, max_seq_len, n_layer, n_head, d_model):
+        super().__init__(vocab_size, max_seq_len, n_layer, n_head, d_model)
+        for block in self.blocks:
+            block.attn_norm, block.mlp_norm = self.blocks[0].attn_norm, self.blocks[0].mlp_norm
+
+
+@lab.mutant(
+    "GPT2", "the blocks are in a Python list, where PyTorch does not find their parameters; nn.ModuleList is needed"
+)
+class PythonList(reference.GPT2):
+    def __init__(self, vocab_size, max_seq_len, n_layer, n_head, d_model):
+        super().__init__(vocab_size, max_seq_len, n_layer, n_head, d_model)
+        blocks = list(self.blocks)
+        del self.blocks
+        self.blocks = blocks

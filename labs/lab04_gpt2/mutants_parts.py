@@ -55,6 +55,34 @@ def over_batch(x, weight, bias, eps=1e-5):
     return centred / torch.sqrt(centred.square().mean(dim=0, keepdim=True) + eps) * weight + bias
 
 
+@lab.mutant("layer_norm", "eps is not added at all, and tokens of small numbers are blown up")
+def no_eps(x, weight, bias, eps=1e-5):
+    return reference.layer_norm(x, weight, bias, 0.0)
+
+
+@lab.mutant("layer_norm", "eps is added twice, or doubled")
+def eps_twice(x, weight, bias, eps=1e-5):
+    return reference.layer_norm(x, weight, bias, 2 * eps)
+
+
+@lab.mutant(
+    "layer_norm", "the statistics are taken over axis 1, the tokens, where x has three axes; over the last, dim=-1"
+)
+def over_axis_one(x, weight, bias, eps=1e-5):
+    centred = x - x.mean(dim=1, keepdim=True)
+    return centred / torch.sqrt(centred.square().mean(dim=1, keepdim=True) + eps) * weight + bias
+
+
+@lab.mutant("layer_norm", "the gain is 1 + weight; here weight itself is the gain")
+def one_plus_weight(x, weight, bias, eps=1e-5):
+    return reference.layer_norm(x, 1 + weight, bias, eps)
+
+
+@lab.mutant("layer_norm", "the gain is not multiplied")
+def no_gain(x, weight, bias, eps=1e-5):
+    return reference.layer_norm(x, torch.ones_like(weight), bias, eps)
+
+
 @lab.mutant("layer_norm", "the bias is not added")
 def no_bias(x, weight, bias, eps=1e-5):
     return reference.layer_norm(x, weight, torch.zeros_like(bias), eps)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import nn
 
 from .checks import lab
 
@@ -17,12 +18,12 @@ def usual(name, std):
     return std / 2 if name == "pos_emb.weight" else std
 
 
-def drawing(std_of, *, gain=torch.ones, bias=torch.zeros):
+def drawing(std_of, *, gain=torch.ones, bias=torch.zeros, order=list):
     """An `initialise` with another standard deviation for matrices, or other gains and biases; None: drawn."""
 
     def initialise(shapes, n_layer, generator, std=0.02):
         drawn = {}
-        for name, shape in shapes.items():
+        for name, shape in order(shapes.items()):
             constant = None if len(shape) == 2 else bias if name.endswith("bias") else gain
             if constant is None:
                 scale = std_of(name, shape, n_layer, std) if len(shape) == 2 else std
@@ -95,6 +96,22 @@ mistake(
 mistake(
     "the argument std is not used, and 0.02 always is", drawing(lambda name, shape, n, _: right(name, shape, n, 0.02))
 )
+mistake(
+    "the positions get 0.01, whatever the argument std is",
+    drawing(lambda name, shape, n, std: 0.01 if "pos_emb" in name else right(name, shape, n, std)),
+)
+mistake(
+    "the writers get 0.02 over a root, whatever the argument std is",
+    drawing(lambda name, shape, n, std: right(name, shape, n, 0.02 if is_writer(name) else std)),
+)
+mistake(
+    "every projection is scaled down (proj is in its name), also those that do not write into the stream",
+    drawing(lambda name, shape, n, std: std / math.sqrt(2 * n) if "proj" in name else usual(name, std)),
+)
+mistake("the tensors are drawn in the alphabetical order of their names", drawing(right, order=sorted))
+mistake(
+    "the tensors are drawn in the reverse order of shapes", drawing(right, order=lambda items: reversed(list(items)))
+)
 mistake("the biases are drawn at random", drawing(right, bias=None))
 mistake("the gains of the norms are drawn like weights", drawing(right, gain=None))
 mistake("the gains of the norms are 0, which silences every part", drawing(right, gain=torch.zeros))
@@ -102,12 +119,59 @@ mistake("the gains of the norms are 0, which silences every part", drawing(right
 
 @lab.mutant("initialise", "the numbers are drawn evenly between two limits instead of from a normal distribution")
 def evenly(shapes, n_layer, generator, std=0.02):
-    drawn = drawing(right)(shapes, n_layer, generator, std)
+    drawn = {name: torch.zeros(shape) if name.endswith("bias") else torch.ones(shape) for name, shape in shapes.items()}
     for name, shape in shapes.items():
         if len(shape) == 2:
             limit = right(name, shape, n_layer, std) * math.sqrt(3)
             drawn[name] = limit * (2 * torch.rand(shape, generator=generator) - 1)
     return drawn
+
+
+@lab.mutant("initialise", "the numbers are drawn evenly from -std to std, which is neither normal nor wide enough")
+def evenly_within_std(shapes, n_layer, generator, std=0.02):
+    drawn = {name: torch.zeros(shape) if name.endswith("bias") else torch.ones(shape) for name, shape in shapes.items()}
+    for name, shape in shapes.items():
+        if len(shape) == 2:
+            drawn[name] = right(name, shape, n_layer, std) * (2 * torch.rand(shape, generator=generator) - 1)
+    return drawn
+
+
+@lab.mutant("initialise", "the numbers are drawn evenly from 0 to std, and none is negative")
+def positive(shapes, n_layer, generator, std=0.02):
+    drawn = {name: torch.zeros(shape) if name.endswith("bias") else torch.ones(shape) for name, shape in shapes.items()}
+    for name, shape in shapes.items():
+        if len(shape) == 2:
+            drawn[name] = right(name, shape, n_layer, std) * torch.rand(shape, generator=generator)
+    return drawn
+
+
+def cut_off_at(limit):
+    """The normal distribution without what lies beyond."""
+
+    def initialise(shapes, n_layer, generator, std=0.02):
+        drawn = drawing(right)({name: shape for name, shape in shapes.items() if len(shape) == 1}, n_layer, generator)
+        for name, shape in shapes.items():
+            if len(shape) == 2:
+                scale = right(name, shape, n_layer, std)
+                tensor, end = torch.empty(shape), limit * scale
+                drawn[name] = nn.init.trunc_normal_(tensor, 0.0, scale, -end, end, generator=generator)
+        return drawn
+
+    return initialise
+
+
+mistake("the normal distribution is cut off at two standard deviations", cut_off_at(2))
+mistake("the normal distribution is cut off at three standard deviations", cut_off_at(3))
+
+
+@lab.mutant("initialise", "only the matrices are in the result: biases and gains are tensors like others")
+def only_matrices(shapes, n_layer, generator, std=0.02):
+    return drawing(right)({name: shape for name, shape in shapes.items() if len(shape) == 2}, n_layer, generator, std)
+
+
+@lab.mutant("initialise", "the tensors are float64, not float32")
+def in_double(shapes, n_layer, generator, std=0.02):
+    return {name: tensor.double() for name, tensor in drawing(right)(shapes, n_layer, generator, std).items()}
 
 
 @lab.mutant("initialise", "the numbers come from PyTorch's global generator instead of the given one")

@@ -45,7 +45,7 @@ def initialise(
     shapes: dict[str, tuple[int, ...]], n_layer: int, generator: torch.Generator, std: float = 0.02
 ) -> dict[str, Tensor]:
     drawn = {}
-    for name, shape in reversed(shapes.items()):
+    for name, shape in shapes.items():
         module, kind = name.split(".")[-2:]
         tensor = torch.full(shape, 1.0 if kind == "weight" else 0.0)
         if tensor.ndim > 1:
