@@ -12,7 +12,7 @@ from .reference import Pair
 Words = dict[tuple[int, ...], int]
 
 
-@lab.mutant("pair_counts", "a word counts once, however often it occurs", section="The finished trainer")
+@lab.mutant("pair_counts", "a word counts once, however often it occurs", section="The lab")
 def without_frequency(words: Words) -> dict[Pair, int]:
     return Counter(pair for ids in words for pair in pairwise(ids))
 
@@ -94,6 +94,33 @@ def across_words(words: Words) -> dict[Pair, int]:
     return counts
 
 
+@lab.mutant("pair_counts", "slices are counted, and the one at the end of a word holds a single id")
+def slices(words: Words) -> dict[Pair, int]:
+    counts: Counter[Pair] = Counter()
+    for ids, n in words.items():
+        for i in range(len(ids)):
+            counts[ids[i : i + 2]] += n
+    return counts
+
+
+@lab.mutant("pair_counts", "the last id of a word is asked for its right neighbour: IndexError")
+def right_of_the_last(words: Words) -> dict[Pair, int]:
+    counts: Counter[Pair] = Counter()
+    for ids, n in words.items():
+        for i in range(len(ids)):
+            counts[ids[i], ids[i + 1]] += n
+    return counts
+
+
+@lab.mutant("pair_counts", "a number is added to a pair that the dictionary does not hold yet: KeyError")
+def not_there_yet(words: Words) -> dict[Pair, int]:
+    counts: dict[Pair, int] = {}
+    for ids, n in words.items():
+        for pair in pairwise(ids):
+            counts[pair] += n
+    return counts
+
+
 def replace_where(
     ids: list[int], pair: Pair, new: int, *, step: int = 2, at_most: int | None = None, either: bool = False
 ) -> list[int]:
@@ -155,9 +182,13 @@ def in_place(ids: list[int], pair: Pair, new: int) -> list[int]:
 
 @lab.mutant("merge", "the walk looks behind the last id, and ids[i + 1] raises IndexError")
 def behind_the_end(ids: list[int], pair: Pair, new: int) -> list[int]:
-    if ids and replace_where(ids, pair, new)[-1] == pair[0]:
-        raise IndexError("list index out of range")
-    return reference.merge(ids, pair, new)
+    merged: list[int] = []
+    i = 0
+    while i < len(ids):
+        matches = (ids[i], ids[i + 1]) == pair
+        merged.append(new if matches else ids[i])
+        i += 2 if matches else 1
+    return merged
 
 
 @lab.mutant("merge", "three places go by after a replacement: the id behind the pair is lost")
@@ -170,3 +201,23 @@ def overlapping(ids: list[int], pair: Pair, new: int) -> list[int]:
     found = [i for i, here in enumerate(pairwise(ids)) if here == pair]
     inside = {i + 1 for i in found}
     return [new if i in found else token for i, token in enumerate(ids) if i in found or i not in inside]
+
+
+@lab.mutant("merge", "nothing is ever replaced (a slice of a list is a list, which never equals a tuple)")
+def list_against_tuple(ids: list[int], pair: Pair, new: int) -> list[int]:
+    merged: list[int] = []
+    i = 0
+    while i < len(ids):
+        matches = ids[i : i + 2] == pair
+        merged.append(new if matches else ids[i])
+        i += 2 if matches else 1
+    return merged
+
+
+@lab.mutant("merge", "the list gets shorter while the loop still counts to its old length: IndexError")
+def shrinking(ids: list[int], pair: Pair, new: int) -> list[int]:
+    merged = list(ids)
+    for i in range(len(merged) - 1):
+        if (merged[i], merged[i + 1]) == pair:
+            merged[i : i + 2] = [new]
+    return merged

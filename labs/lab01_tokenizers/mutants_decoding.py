@@ -34,6 +34,24 @@ def token_by_token(ids: list[int], merges: list[Pair]) -> str:
     return "".join(vocab[token].decode("utf-8", "replace") for token in checked(ids, merges))
 
 
+@lab.mutant(
+    "decode",
+    "each token is decoded by itself, with errors='ignore': halves get lost",
+    section="Writing half a character",
+)
+def ignore_token_by_token(ids: list[int], merges: list[Pair]) -> str:
+    vocab = vocab_of(merges)
+    return "".join(vocab[token].decode("utf-8", "ignore") for token in checked(ids, merges))
+
+
+@lab.mutant(
+    "decode", "each token is decoded by itself, and half a character is an error", section="Writing half a character"
+)
+def strict_token_by_token(ids: list[int], merges: list[Pair]) -> str:
+    vocab = vocab_of(merges)
+    return "".join(vocab[token].decode("utf-8") for token in checked(ids, merges))
+
+
 @lab.mutant("decode", "broken characters raise an error (errors='strict') instead of becoming U+FFFD")
 def strict(ids: list[int], merges: list[Pair]) -> str:
     vocab = vocab_of(merges)
@@ -72,18 +90,22 @@ def unknown_left_out(ids: list[int], merges: list[Pair]) -> str:
     return reference.decode([token for token in ids if 0 <= token < 256 + len(merges)], merges)
 
 
-@lab.mutant(
-    "decode", "an id outside the vocabulary is looked up in a dictionary without a check: KeyError", section="By hand"
-)
+@lab.mutant("decode", "ids are looked up in a dictionary without a check: KeyError, not ValueError", section="By hand")
 def key_error(ids: list[int], merges: list[Pair]) -> str:
     vocab = dict(enumerate(vocab_of(merges)))
     return b"".join(vocab[token] for token in ids).decode("utf-8", "replace")
 
 
-@lab.mutant(
-    "decode", "ids are looked up in a list without a check: IndexError, and negative ids pass", section="By hand"
-)
+@lab.mutant("decode", "ids are looked up in a list without a check: IndexError, not ValueError", section="By hand")
 def index_error(ids: list[int], merges: list[Pair]) -> str:
+    vocab = vocab_of(merges)
+    return b"".join(vocab[token] for token in ids).decode("utf-8", "replace")
+
+
+@lab.mutant("decode", "the limit is off by one: the id 256 + len(merges) is not refused", section="By hand")
+def one_id_too_many(ids: list[int], merges: list[Pair]) -> str:
+    if any(not 0 <= token <= 256 + len(merges) for token in ids):
+        raise ValueError("out of range")
     vocab = vocab_of(merges)
     return b"".join(vocab[token] for token in ids).decode("utf-8", "replace")
 

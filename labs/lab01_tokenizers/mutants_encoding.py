@@ -89,6 +89,11 @@ def merges_from_the_right(text: str, merges: list[Pair]) -> list[int]:
     return encode_with(text, merges, merge=from_the_right)
 
 
+@lab.mutant("encode", "nothing is merged: the bytes are returned as they are")
+def bytes_only(text: str, merges: list[Pair]) -> list[int]:
+    return list(text.encode())
+
+
 @lab.mutant("encode", "each merge is applied once, to its first occurrence in a piece")
 def each_merge_once(text: str, merges: list[Pair]) -> list[int]:
     ids = [list(piece.encode()) for piece in reference.pretokenize(text)]
@@ -136,7 +141,7 @@ def encode_uncut(text: str, merges: list[Pair]) -> list[int]:
     return encode_with(text, merges, cut=lambda text: [text])
 
 
-@lab.mutant("encode", "the text is cut with split(), so that spaces get lost")
+@lab.mutant("encode", "the spaces get lost: the text is not cut with pretokenize (but with split, say)")
 def encode_split(text: str, merges: list[Pair]) -> list[int]:
     return encode_with(text, merges, cut=str.split)
 

@@ -61,7 +61,7 @@ def refused(special: Special, allowed: Collection[str]) -> list[int]:
     return []
 
 
-@lab.mutant("encode_special", "where two special tokens begin at the same place the shorter one is taken")
+@lab.mutant("encode_special", "the shorter one is taken where two special tokens begin at the same place")
 def shortest_first(text: str, merges: list[Pair], special: Special, allowed: Collection[str] = ()) -> list[int]:
     return special_with(text, merges, special, allowed, "|".join(map(re.escape, sorted(allowed, key=len))))
 
@@ -92,6 +92,25 @@ def unescaped(text: str, merges: list[Pair], special: Special, allowed: Collecti
     if not pattern:
         return reference.encode(text, merges) + refused(special, allowed)
     return special_with(text, merges, special, allowed, pattern)
+
+
+@lab.mutant(
+    "encode_special",
+    "a token's bars are read as a regular expression, and the parts that this finds as tokens: KeyError",
+)
+def unescaped_lookup(text: str, merges: list[Pair], special: Special, allowed: Collection[str] = ()) -> list[int]:
+    refused(special, allowed)
+    parts = re.split(f"({'|'.join(sorted(allowed, key=len, reverse=True))})", text) if allowed else [text]
+    ids = [[special[part]] if i % 2 else reference.encode(part, merges) for i, part in enumerate(parts)]
+    return [token for row in ids for token in row]
+
+
+@lab.mutant("encode_special", "the pattern is empty with nothing allowed, and splits the text between all characters")
+def empty_pattern(text: str, merges: list[Pair], special: Special, allowed: Collection[str] = ()) -> list[int]:
+    refused(special, allowed)
+    parts = re.split(f"({alternatives(allowed)})", text)
+    ids = [[special[part]] if part in allowed else reference.encode(part, merges) for part in parts]
+    return [token for row in ids for token in row]
 
 
 @lab.mutant("encode_special", "special tokens split the text and are then left out")
@@ -155,3 +174,8 @@ def counted_on(text: str, merges: list[Pair], special: Special, allowed: Collect
 @lab.mutant("encode_special", "an allowed token that does not exist is passed over without an error")
 def unknown_allowed(text: str, merges: list[Pair], special: Special, allowed: Collection[str] = ()) -> list[int]:
     return reference.encode_special(text, merges, special, [token for token in allowed if token in special])
+
+
+@lab.mutant("encode_special", "an allowed token that does not exist is looked up: KeyError, not ValueError")
+def unknown_looked_up(text: str, merges: list[Pair], special: Special, allowed: Collection[str] = ()) -> list[int]:
+    return reference.encode_special(text, merges, {token: special[token] for token in allowed}, allowed)

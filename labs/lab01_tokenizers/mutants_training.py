@@ -90,9 +90,7 @@ def ties_newest(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pair
     return train_with(text, vocab_size, min_frequency, best=best)
 
 
-@lab.mutant(
-    "train", "each different piece counts once, however often it stands in the text", section="The finished trainer"
-)
+@lab.mutant("train", "each different piece counts once, however often it stands in the text", section="The lab")
 def pieces_once(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pair]:
     return train_with(text, vocab_size, min_frequency, count=without_frequency)
 
@@ -102,7 +100,7 @@ def uncut(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pair]:
     return train_with(text, vocab_size, min_frequency, cut=lambda text: [text])
 
 
-@lab.mutant("train", "the text is cut with split(), so that spaces and marks get lost")
+@lab.mutant("train", "the spaces get lost: the text is not cut with pretokenize (but with split, say)")
 def cut_by_split(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pair]:
     return train_with(text, vocab_size, min_frequency, cut=str.split)
 
@@ -124,7 +122,7 @@ def train_counts(text: str) -> Counter_:
     return reference.pair_counts({tuple(p.encode()): n for p, n in Counter(reference.pretokenize(text)).items()})
 
 
-@lab.mutant("train", "in a run of equal ids overlapping places count once")
+@lab.mutant("train", "overlapping places in a run of equal ids count once")
 def runs_counted_once(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pair]:
     return train_with(text, vocab_size, min_frequency, count=without_overlaps)
 

@@ -8,6 +8,81 @@ from itertools import pairwise
 
 from . import reference
 
+SENTENCE = "the cat sat, the fat cat sat, and the hat"  # the chapter's
+ITS_MERGES = [(97, 116), (104, 101), (116, 257), (99, 256), (115, 256), (32, 258), (32, 259), (32, 260)]
+STORY = (
+    "Mei had a red kite. The kite flew over the river, over the hill and over the red roofs. Look, said Mei, "
+    "look at the kite!! The river looked back; 12 + 12 = 24.\n\n"
+    "小梅有一只红风筝。风筝飞过小河，飞过小山，飞过红屋顶。小梅说：看，风筝！小河看着小梅笑了。🙂🙂\n"
+)
+
+# What `train` is asked: text, vocab_size, min_frequency.
+WITHOUT_TIES = (
+    ("the cat", 256, 1),
+    ("", 300, 1),
+    ("a b c", 300, 2),
+    ("yx", 300, 1),
+    ("abababab", 300, 3),
+    ("aaaab", 300, 2),
+    ("zab ab ab abc", 300, 3),
+)
+WITH_TIES = (
+    ("xaaax xaaax caaac cac cacac", 300, 1),
+    ("zz aa mm zz aa mm", 300, 2),
+    ("a a a a b b b c, c, c, c,", 300, 1),
+    ("abcd abcd abcd bcda bcda", 300, 2),
+    ("éa éa aé aé 语语 语语", 275, 1),
+)
+
+# What `encode` is asked: merges of which another order than the learned one makes something else.
+A, B, C, D = b"abcd"
+IN_WHICH_ORDER: tuple[tuple[str, list[tuple[int, int]]], ...] = (
+    ("bcd abcd", [(C, D), (B, C), (257, D)]),
+    ("abc abcabc", [(B, C), (A, B), (A, 256)]),
+    ("cdabcdabab", [(C, D), (A, B), (256, 257)]),
+    ("abbb abbbbb bbbbbbb", [(B, B), (A, B), (256, 256), (257, B)]),
+    ("abcd bcd bcbcd", [(A, B), (C, D), (256, 257), (B, C), (B, 257)]),
+)
+
+# What `encode_special` is asked: text, and what is allowed.
+SPECIAL = {"<|end|>": 300, "<|user|>": 301, "<|end|><|user|>": 310, "!<": 7, "cat": 302}
+ALL_ALLOWED = (
+    ("the cat sat.<|end|> the hat<|user|>the cat", ("<|end|>",)),
+    ("sat <|end|> hat.<|end|> fat", ("<|end|>",)),
+    ("cats", ("cat",)),
+    ("", ("cat",)),
+    ("the cat sat.<|end|> the hat<|user|>the cat", ("<|end|>", "<|user|>")),
+    ("hat<|end|><|user|>sat<|end|> <|user|>", ("<|end|>", "<|user|>", "<|end|><|user|>")),
+    ("hat!<|end|>sat", ("<|end|>", "!<")),
+    ("end|user<>", ("<|end|>", "<|user|>")),
+)
+SOME_ALLOWED = (
+    ("the cat sat.<|end|> the hat<|user|>the cat", ("<|end|>", "<|user|>")),
+    ("the cat sat.<|end|> the hat<|user|>the cat", ("<|end|>",)),
+    ("sat<|end|>cat<|end|>", ("<|end|>",)),
+    ("end<|user|>.<|end|>hat", ("<|end|>",)),
+)
+NONE_ALLOWED = ("cat", "sat.<|end|>.<|user|>", "the cat sat.<|end|> the hat<|user|>the cat")
+
+# 256 bytes, and tokens that break characters in two, for `decode_stream`
+VOCAB = [bytes([b]) for b in range(256)] + [
+    b"\xe8\xaf",  # 256: two thirds of 语
+    b"\xad\xe8",  # the end of 语 and the beginning of 言
+    b"a\xe9",
+    b"\xbe\x99!",  # the end of 龙, and a mark
+    b"\xf0\x9f",  # 260: half an emoji
+    b"\x99\x82",
+    b" kite\xf0\x9f\x99",
+    b"the",
+    "小河\n".encode(),
+    b"\xa8\x80",
+]
+
+
+def written(name: str, *args: object) -> str:
+    """A call as it stands in a program, to name its result in a message."""
+    return f"{name}({', '.join(map(repr, args))})"
+
 
 def noise(rng: random.Random, length: int, letters: str = "aab bc,") -> str:
     """Text of few letters, in which pairs repeat, overlap and tie."""
@@ -41,6 +116,17 @@ def encode_on_strings(text: str, merges: list[tuple[int, int]]) -> list[int]:
     for k, (left, right) in enumerate(merges):
         pieces = [piece.replace(chr(left) + chr(right), chr(256 + k)) for piece in pieces]
     return [ord(character) for piece in pieces for character in piece]
+
+
+def counted_by_index(words: dict[tuple[int, ...], int]) -> dict[tuple[int, int], int]:
+    """The rule of `pair_counts` by other means: for each pair of ids all places are searched."""
+    known = {token for word in words for token in word}
+    counts = {
+        (a, b): sum(n * sum(word[i : i + 2] == (a, b) for i in range(len(word))) for word, n in words.items())
+        for a in known
+        for b in known
+    }
+    return {pair: n for pair, n in counts.items() if n}
 
 
 def spelled(merges: list[tuple[int, int]]) -> list[bytes]:

@@ -1,6 +1,7 @@
 """Lab 01: a byte-level BPE tokenizer, from counting pairs to text that appears token by token.
 
 Write the functions below, in this order; `make labs LAB=01` tells how far you are. README.md explains each of them.
+None of them may change the lists and dictionaries that it is given.
 """
 
 from __future__ import annotations
