@@ -113,6 +113,23 @@ EPOCHS = (
 )
 
 
+RELATED = (
+    ((101, 0, 0), (101, 0, 1), "epoch 1 has the same order as epoch 0"),
+    ((101, 0, 0), (101, 1, 0), "seed 1 has the same order as seed 0"),
+    ((101, 0, 1), (101, 1, 0), "epoch 1 of seed 0 is epoch 0 of seed 1"),
+    ((101, 1, 10), (101, 11, 0), "epoch 10 of seed 1 is epoch 0 of seed 11"),
+    ((101, 1, 10), (101, 2, 0), "epoch 10 of seed 1 is epoch 0 of seed 2"),
+    ((101, 11, 0), (101, 1, 1), "epoch 0 of seed 11 is epoch 1 of seed 1"),
+)
+
+
+def starts_by_recipe(n: int, T: int, seed: int, epoch: int) -> list[int]:
+    """The places at which the windows begin, in the order that the docstring fixes."""
+    starts = [start for start in range(0, n, T) if start + T + 1 <= n]
+    random.Random(f"{seed} {epoch}").shuffle(starts)
+    return starts
+
+
 def is_plan(rows: Any) -> bool:
     """Whether a value is a list of lists (or tuples) of whole numbers, none of them empty."""
     return isinstance(rows, list) and all(

@@ -58,7 +58,8 @@ def expect_names(found: dict[str, Tensor], wanted: set[str]) -> bool:
 def expect_angles(got: Any, positions: Tensor, head_dim: int, settings: dict[str, Any], *, tolerance: float) -> None:
     """Expect the cosines and sines of these positions."""
     if not isinstance(got, (tuple, list)) or len(got) != 2:
-        expect(False, f"the result is {kind_of(got)}; expected is a pair, cosines and sines")
+        missing = "; is a return missing?" if got is None else ""
+        expect(False, f"the result is {kind_of(got)}; expected is a pair, cosines and sines{missing}")
         return
     cos, sin = got
     want_cos, want_sin = reference.RotaryPositions(head_dim, **settings)(positions)

@@ -121,6 +121,13 @@ def low_precision(x, weight, eps=1e-5):
     return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
 
 
+@lab.mutant(
+    "rms_norm", "everything is computed in the dtype of the input, with a root and a division, instead of in fp32"
+)
+def low_precision_division(x, weight, eps=1e-5):
+    return x / torch.sqrt(x.square().mean(-1, keepdim=True) + eps) * weight
+
+
 @lab.mutant("rms_norm", "the result stays in fp32 when the input is in bf16")
 def not_cast_back(x, weight, eps=1e-5):
     return x.float() * (_mean_square(x) + eps).rsqrt() * weight.float()
