@@ -26,7 +26,7 @@ def normal(*shape: int, seed: int, scale: float = 1.0, dtype: torch.dtype = torc
 
 def norm_by_loops(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     """LayerNorm of each row of (N, C), number by number, in Python's floats."""
-    rows = []
+    rows: list[list[float]] = []
     for row in x.tolist():
         mean = sum(row) / len(row)
         root = math.sqrt(sum((number - mean) ** 2 for number in row) / len(row) + eps)
@@ -60,9 +60,9 @@ def norm64(x: Tensor, weights: Weights, name: str) -> Tensor:
 def attention64(x: Tensor, weights: Weights, name: str, n_head: int) -> Tensor:
     """Causal attention in float64, one head and one query after the other."""
     q, k, v = (linear64(x, weights, f"{name}.{part}_proj") for part in "qkv")
-    heads = []
+    heads: list[Tensor] = []
     for part in torch.arange(x.shape[-1]).chunk(n_head):
-        queries = []
+        queries: list[Tensor] = []
         for t in range(x.shape[1]):
             scores = (k[:, : t + 1, part] * q[:, t : t + 1, part]).sum(-1) / math.sqrt(len(part))
             queries.append((scores.softmax(-1)[..., None] * v[:, : t + 1, part]).sum(1))
@@ -74,7 +74,7 @@ def part_weights(width: int, seed: int) -> Weights:
     """Random weights of a norm, attention, a norm and a stand-in MLP; all gains and biases count."""
     generator = seeded(seed)
     shapes = {f"attn.{part}_proj": (width, width) for part in "qkvo"} | {"mlp.proj": (width, width)}
-    weights = {}
+    weights: Weights = {}
     for name in ("attn_norm", "mlp_norm"):
         weights[f"{name}.weight"] = 1 + 0.5 * torch.randn(width, generator=generator)
         weights[f"{name}.bias"] = 0.5 * torch.randn(width, generator=generator)
@@ -86,7 +86,7 @@ def part_weights(width: int, seed: int) -> Weights:
 
 def shapes_of(width: int, d_ff: int) -> Shapes:
     """Some of a model's parameters: the tables, blocks 0 and 5, the last norm."""
-    shapes = {"tok_emb.weight": (100, width), "pos_emb.weight": (64, width)}
+    shapes: Shapes = {"tok_emb.weight": (100, width), "pos_emb.weight": (64, width)}
     for i in (0, 5):
         for norm in ("attn_norm", "mlp_norm"):
             shapes |= {f"blocks.{i}.{norm}.weight": (width,), f"blocks.{i}.{norm}.bias": (width,)}
@@ -136,6 +136,7 @@ def table_gradient(ids: Tensor, weights: Weights, cotangent: Tensor) -> Tensor:
     """The gradient of the table, over both of its uses."""
     table = weights["tok_emb.weight"].double().requires_grad_()
     model64(ids, {**weights, "tok_emb.weight": table}).backward(cotangent.double())
+    assert table.grad is not None
     return table.grad.float()
 
 
@@ -144,7 +145,8 @@ def checkpoint(
 ) -> tuple[Weights, Weights]:
     """A checkpoint in Hugging Face's names, and what it is in ours, by indexing."""
     generator = seeded(seed)
-    theirs, ours = {}, {}
+    theirs: Weights = {}
+    ours: Weights = {}
 
     def draw(there: str, *shape: int) -> Tensor:
         theirs[f"{prefix}{there}"] = torch.randn(shape, generator=generator)

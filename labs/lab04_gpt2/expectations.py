@@ -33,7 +33,7 @@ def expect_drawn(values: Any, shapes: Shapes, n_layer: int, std: float) -> bool:
     """Expect the right kind of numbers under every name."""
     if not expect_names(values, shapes, "the result"):
         return False
-    parts = []
+    parts: list[Tensor] = []
     for name, shape in shapes.items():
         value = values[name]
         fits = isinstance(value, Tensor) and tuple(value.shape) == shape and value.dtype == torch.float32
@@ -68,7 +68,10 @@ def expect_order(initialise: Remote) -> bool:
     same = torch.equal(alone[q], one[q]) and all(
         torch.equal(one[a], other[b]) for a, b in zip(orders[1], orders[2], strict=True)
     )
-    return expect(same, "with the same seed, the first name of shapes does not get the same numbers, and so on")
+    return expect(
+        same,
+        "with the same seed, the first name in shapes does not always get the same numbers: draw in the order of shapes",
+    )
 
 
 def expect_one_table(model: Remote, ids: Tensor, weights: Weights, when: str) -> bool:

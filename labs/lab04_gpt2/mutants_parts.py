@@ -60,14 +60,22 @@ def no_eps(x, weight, bias, eps=1e-5):
     return reference.layer_norm(x, weight, bias, 0.0)
 
 
+@lab.mutant("layer_norm", "x.std is divided by as it is: it divides by C - 1, and eps is missing")
+def plain_std(x, weight, bias, eps=1e-5):
+    return (x - x.mean(dim=-1, keepdim=True)) / x.std(dim=-1, keepdim=True) * weight + bias
+
+
+@lab.mutant("layer_norm", "x.std + eps is divided by: std divides by C - 1, and eps belongs inside of the root")
+def std_and_eps(x, weight, bias, eps=1e-5):
+    return (x - x.mean(dim=-1, keepdim=True)) / (x.std(dim=-1, keepdim=True) + eps) * weight + bias
+
+
 @lab.mutant("layer_norm", "eps is added twice, or doubled")
 def eps_twice(x, weight, bias, eps=1e-5):
     return reference.layer_norm(x, weight, bias, 2 * eps)
 
 
-@lab.mutant(
-    "layer_norm", "the statistics are taken over axis 1, the tokens, where x has three axes; over the last, dim=-1"
-)
+@lab.mutant("layer_norm", "the statistics are taken over axis 1, the tokens; they belong over the last axis, dim=-1")
 def over_axis_one(x, weight, bias, eps=1e-5):
     centred = x - x.mean(dim=1, keepdim=True)
     return centred / torch.sqrt(centred.square().mean(dim=1, keepdim=True) + eps) * weight + bias

@@ -108,8 +108,20 @@ def learners(*changes):
     return namespace["GPT2"]
 
 
-def test_a_model_as_one_writes_it_passes():
-    verdict = judge_locally(LAB, "GPT2", learners())
+@pytest.mark.parametrize(
+    "load",
+    [
+        "self.load_state_dict(parameters, strict=False)",
+        "self.load_state_dict({**parameters, 'lm_head.weight': parameters['tok_emb.weight']})",
+        "[self.get_parameter(name).data.copy_(parameters[name]) for name in parameters]",
+        "for name, p in self.named_parameters(): p.data = parameters[name]",
+        "self.load_state_dict(parameters, strict=False, assign=True); self.lm_head.weight = self.tok_emb.weight",
+        "with torch.no_grad(): [p.copy_(parameters[name]) for name, p in self.named_parameters()]",
+    ],
+)
+def test_a_model_as_one_writes_it_passes(load):
+    loading = f"\n    def load(self, parameters):\n        {load}\n"
+    verdict = judge_locally(LAB, "GPT2", learners((NATURAL_LOAD, loading)))
     assert verdict.status is Status.PASS, verdict.diagnosis
 
 
