@@ -13,7 +13,7 @@ from happyllm_support.grading.labs import Lab
 from happyllm_support.grading.remote import Remote
 
 from . import reference
-from .answers import Taken, accepted, drawn, usable
+from .answers import Taken, accepted, drawn, fullness_of, starts_of, usable
 from .by_hand import (
     EPOCHS,
     PETS,
@@ -24,7 +24,6 @@ from .by_hand import (
     derivations,
     formula,
     fullness,
-    is_plan,
     places,
     some_documents,
     some_grammar,
@@ -271,14 +270,8 @@ def best_fit(best_fit: Remote) -> None:
             return
         rows = best_fit(lengths, T)
         what = f"{lengths} in rows of {T}" if len(lengths) < 15 else f"{len(lengths)} documents in rows of {T}"
-        if not is_plan(rows):
-            expect(False, f"{what}: the result is no list of lists of document numbers")
-            continue
-        placed = sorted(number for row in rows for number in row)
-        if not expect(placed == list(range(len(lengths))), f"{what}: not every document lies in exactly one row"):
-            continue
-        filled = sorted(sum(lengths[number] for number in row) for row in rows)
-        if not expect(filled[-1] <= T, f"{what}: a row holds {filled[-1]} tokens"):
+        filled = fullness_of(rows, lengths, T, what)
+        if filled is None:
             continue
         known = reference.best_fit(lengths, T)
         wanted = sorted(sum(lengths[number] for number in row) for row in known)
@@ -368,17 +361,9 @@ def batches(batches: Remote) -> None:
         taken = drawn(batches(ids, B, T, seed=seed, epoch=epoch), what)
         if taken is None or not usable(taken, 8, (B, T), what):
             return
-        starts = [[int(start) - 1000 for start in inputs[:, 0]] for inputs, _ in taken]
-        flat = [start for batch in starts for start in batch]
-        if not expect(all(0 <= s <= n - T - 1 for s in flat), f"{what}: a window begins at none of its places"):
+        starts = starts_of(taken, ids, T, what)
+        if starts is None:
             return
-        for batch, (inputs, _) in zip(starts, taken, strict=True):
-            expect_equal(inputs, torch.stack([ids[s : s + T] for s in batch]), f"the inputs of {what}")
-        expect(all(s % T == 0 for s in flat), f"{what}: windows do not begin at multiples of T, so they overlap")
-        expect(len(set(flat)) == 24, f"{what}: {24 - len(set(flat))} of 24 windows come again instead of others")
-        expect(flat != sorted(flat), f"{what}: the windows come in their order in the text")
-        for batch, (_, targets) in zip(starts, taken, strict=True):
-            expect_equal(targets, torch.stack([ids[s + 1 : s + T + 1] for s in batch]), f"the targets of {what}")
         key = (n, seed, epoch)
         expect(epochs.get(key, starts) == starts, f"{what}: the same call gives other batches the second time")
         epochs[key] = starts
