@@ -70,7 +70,7 @@ def expect_order(initialise: Remote) -> bool:
     )
     return expect(
         same,
-        "with the same seed, the first name in shapes does not always get the same numbers: draw in the order of shapes",
+        "the same seed does not always give the first name in shapes the same numbers: draw in the order of shapes",
     )
 
 
