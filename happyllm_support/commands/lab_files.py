@@ -65,7 +65,10 @@ class Hint:
             )
             return 0
         check = lab.checks[name]
-        (count, again), second = progress.update(folder, lambda kept: kept.next_hint(check.id, len(check.hints)))
+        try:
+            (count, again), second = progress.update(folder, lambda kept: kept.next_hint(check.id, len(check.hints)))
+        except OSError as error:  # a hint is a hint, remembered or not
+            count, again, second = 1, False, f"which hints you have seen could not be kept: {error}"
         for line in filter(None, (note, second)):
             say(f"note: {line}")
         screen = console()

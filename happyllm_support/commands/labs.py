@@ -31,12 +31,14 @@ class Outcome:
 
     Attributes:
         reports: of the labs that could be graded.
-        notes: one line for each file that is missing or unreadable.
+        unreadable: one line for each file that is missing or cannot be read.
+        notes: what else is to be known, one line each.
         errors: one line for each error of the grader itself.
         lost: points that could not be reached because of a note or an error.
     """
 
     reports: list[Report] = field(default_factory=list["Report"])
+    unreadable: list[str] = field(default_factory=list[str])
     notes: list[str] = field(default_factory=list[str])
     errors: list[str] = field(default_factory=list[str])
     lost: int = 0
@@ -90,7 +92,7 @@ class Grade:
                 return self._watch(grader, folder, choices)
             outcome = self._grade(grader, folder, choices)
         if not outcome.reports and not outcome.errors and len(choices) == 1:
-            raise ValueError(outcome.notes[0])
+            raise ValueError(outcome.unreadable[0])
         self._show(outcome, folder)
         if outcome.errors:
             return GRADER_FAILED
@@ -130,7 +132,7 @@ class Grade:
 
         unreadable = _unreadable(lab)
         if unreadable:
-            outcome.notes.append(unreadable)
+            outcome.unreadable.append(unreadable)
             outcome.lost += of
             return
         show()
@@ -139,7 +141,7 @@ class Grade:
         except Exception as error:
             outcome.lost += of
             if not lab.file.is_file():  # it was there a moment ago: an editor is saving it
-                outcome.notes.append(f"{lab.file} has just been removed")
+                outcome.unreadable.append(f"{lab.file} has just been removed")
                 return
             self._failed(outcome, f"{lab.id}.{names[min(done, len(names) - 1)]}", error)
             return
@@ -172,7 +174,7 @@ class Grade:
 
             found: dict[str, Any] = {"points": outcome.points, "of": outcome.of}
             found["labs"] = [as_json(report) for report in outcome.reports]
-            found |= {"notes": outcome.notes, "errors": outcome.errors}
+            found |= {"notes": [*outcome.unreadable, *outcome.notes], "errors": outcome.errors}
             print(json.dumps(found, ensure_ascii=False, indent=1))
         else:
             show_reports(outcome, folder)
@@ -207,6 +209,8 @@ def show_reports(outcome: Outcome, folder: Path) -> None:
     from happyllm_support.grading.selection import load_all
 
     screen = console()
+    for line in outcome.unreadable:
+        put(screen, f"note: {line}\n")
     for report in outcome.reports:
         put(screen, shown.lab_table(report), "")
     for line in outcome.notes:
@@ -219,7 +223,10 @@ def show_reports(outcome: Outcome, folder: Path) -> None:
         put(screen, shown.detail(lab, verdict), "")
     if len(outcome.reports) > 1:
         put(screen, f"In all: {outcome.points} of {shown.counted(outcome.of)}.")
-    put(screen, shown.next_step(outcome.reports, load_all(folder)[0]))
+    if outcome.unreadable:
+        put(screen, f"Next: {outcome.unreadable[0]}")
+    else:
+        put(screen, shown.next_step(outcome.reports, load_all(folder)[0]))
 
 
 def _unreadable(lab: Lab) -> str:

@@ -22,7 +22,9 @@ class Marks:
     the others are. Example: happyllm lab marks class/* --output marks.csv
     """
 
-    folders: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="FOLDER...")]
+    folders: Annotated[
+        tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="FOLDER...", help_behavior_hint="(at least one)")
+    ]
     """The folders of the students."""
     output: Annotated[Path, tyro.conf.arg(metavar="PATH")]
     """The CSV file to write: student, lab, check, status, points, of, diagnosis."""
@@ -45,6 +47,8 @@ class Marks:
 
         if self.output.exists() and not self.force:
             raise ValueError(f"{self.output} exists; choose another name or add --force to replace it")
+        if not self.output.absolute().parent.is_dir():
+            raise ValueError(f"the folder of {self.output} does not exist; make it, or write the marks elsewhere")
         if not self.folders:
             raise ValueError("no folder was given; give one for each student")
         folder = find_labs(self.labs)
@@ -66,7 +70,7 @@ class Marks:
             for name in people
         ]
         print(format_table(sums, right=(1,)))
-        print(f"{len(people)} students, {len(rows)} rows: {self.output}")
+        print(f"{len(people)} student{'s' * (len(people) != 1)}, {len(rows)} rows: {self.output}")
         for line in troubles:
             say(f"happyllm: not graded: {line}")
         return GRADER_FAILED if troubles else 0

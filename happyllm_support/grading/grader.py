@@ -13,6 +13,7 @@ from happyllm_support.grading.judge import GraderError, Status, Stopped, Verdict
 from happyllm_support.grading.labs import Lab
 from happyllm_support.grading.processes import Launcher, Method
 from happyllm_support.grading.remote import LearnerRaised
+from happyllm_support.grading.workbench import NOTEBOOK
 
 ENGINE = Path(__file__).resolve().parent
 # Not the engine itself: it holds no answers, and Python reads its lines whenever a stack is formatted.
@@ -162,15 +163,16 @@ class Grader:
             protected=self._protected,
         )
         with self._launcher.worker(job, seconds=check.seconds * self._patience) as worker:
+            code = "code" if solution.filename == NOTEBOOK else "file"
             try:
                 first = worker.start()
             except Stopped as stop:
-                found = Diagnosis(symptom=f"while the file is imported, {stop}", everywhere=not stop.forbidden)
+                found = Diagnosis(symptom=f"while the {code} is imported, {stop}", everywhere=not stop.forbidden)
                 verdict = _failed(lab, name, found)
             else:
                 if "raised" in first:
                     line = raised_line(LearnerRaised(first["raised"])).removeprefix("it ")
-                    found = Diagnosis(symptom=f"the file cannot be imported: {line}", everywhere=True)
+                    found = Diagnosis(symptom=f"the {code} cannot be imported: {line}", everywhere=True)
                     verdict = _failed(lab, name, found)
                 elif name not in worker.names:
                     symptom = f"the file defines no {name}; labs/.stubs/{lab.folder.name}.py has its stub"
@@ -179,7 +181,7 @@ class Grader:
                     verdict = judge(lab, name, worker.ask)
                     if verdict.status is Status.PASS and (left := worker.left_behind()):
                         verdict = _failed(lab, name, Diagnosis(symptom=left))
-            return replace(verdict, output=worker.printed())
+            return replace(verdict, output=worker.printed(verdict.request))
 
 
 def _with_needs(lab: Lab, names: set[str]) -> set[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -48,7 +48,8 @@ class Verdict:
         status: PASS, FAIL, BLOCKED or NOT YET.
         points, of: reached, and possible.
         diagnosis: what is wrong, for FAIL and BLOCKED.
-        output: the last lines that the learner's code printed.
+        request: the request during which a failure was seen, counted from 0, or None.
+        output: the last lines that the learner's code printed, in a failure those of this request.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Verdict:
     points: int
     of: int
     diagnosis: Diagnosis | None = None
+    request: int | None = None
     output: str = ""
 
     @property
@@ -110,7 +112,8 @@ def judge(lab: Lab, name: str, transport: Transport) -> Verdict:
                 raise CheckError(f"{check.id}: the check itself fails: {type(error).__name__}: {error}") from error
             session.fail(f"what it returns cannot be used: {type(error).__name__}: {error}")
     if session.failure is not None:
-        return verdict(Status.FAIL, diagnose(lab, name, session, seed=seed))
+        number = session.failure.number
+        return replace(verdict(Status.FAIL, diagnose(lab, name, session, seed=seed)), request=number)
     if not session.comparisons:
         raise CheckError(f"{check.id}: the check has compared nothing")
     return verdict(Status.PASS)
@@ -141,7 +144,8 @@ def raised_line(raised: LearnerRaised) -> str:
         line = f"in the backward pass, {line}"
     if raised.frames:
         number, function, code = raised.frames[-1]
-        line += f" (line {number}{f', in {function}' if function else ''}{f': {code}' if code else ''})"
+        place = ", ".join([*([f"line {number}"] if number else []), *([f"in {function}"] if function else [])])
+        line += f" ({': '.join(part for part in (place, code) if part)})"
     return line
 
 

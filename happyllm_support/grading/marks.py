@@ -88,7 +88,7 @@ def mark(
         for lab in labs:
             path = submission(folder, lab)
             if path is None:
-                yield from _without_points(student, lab, NO_FILE, f"{lab.folder.name}/{lab.file.name} is missing")
+                yield from _without_points(student, lab, NO_FILE, f"no {lab.file.name} in the student's folder")
                 continue
             try:
                 report = grade(lab, path)

@@ -20,6 +20,7 @@ from happyllm_support.grading.judge import Status, Verdict
 from happyllm_support.grading.labs import Lab, labs_folder, load_lab
 from happyllm_support.grading.not_yet import NotYet
 from happyllm_support.grading.report import facts
+from happyllm_support.grading.workbench import NOTEBOOK
 
 PLAIN = (int, float, complex, str, bytes, bool, type(None))
 
@@ -97,7 +98,7 @@ def collect(code: Any, name: str, lab: Lab) -> Solution:
     _collect(found, parts, [])
     given = [source for given, source in _given(lab).items() if given != name]
     source = "\n\n".join(["from __future__ import annotations", *given, *parts.values()]) + renamed
-    return Solution(source=source, filename="<your notebook>")
+    return Solution(source=source, filename=NOTEBOOK)
 
 
 def _collect(code: Any, parts: dict[str, str], path: list[str]) -> None:

@@ -26,6 +26,7 @@ import psutil
 from happyllm_support.grading import wire
 from happyllm_support.grading.child import MAX_MESSAGE, MAX_OUTPUT, Job
 from happyllm_support.grading.judge import GraderError, Stopped
+from happyllm_support.grading.workbench import NOTEBOOK
 
 Method = Literal["fork", "spawn"]
 LONGEST_LINE = 160  # of what the learner's code prints
@@ -163,6 +164,7 @@ class Worker:
         self._process: psutil.Process | None = None
         self._baseline = 0
         self._ticks = 0
+        self._printed_before: list[int] = []  # each request
         self.names: list[str] = []
         connection.setblocking(False)
 
@@ -196,6 +198,7 @@ class Worker:
         Raises:
             Stopped: the process has ended, was ended, or did what this exercise forbids.
         """
+        self._printed_before.append(self._printed())
         self._transfer(struct.pack(">Q", len(request)) + request)
         reply = self._receive()
         try:
@@ -208,7 +211,7 @@ class Worker:
             raise Stopped(str(forbidden), forbidden=True)
         if not {"value", "raised"} & set(content):
             raise self._stop("it writes into the connection to the grader")
-        if os.fstat(self._output.fileno()).st_size >= MAX_OUTPUT:
+        if self._printed() >= MAX_OUTPUT:
             raise self._stop(f"it prints more than {MAX_OUTPUT >> 20} MB")
         return reply
 
@@ -237,13 +240,21 @@ class Worker:
                 each.close()
             shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def printed(self, lines: int = 20) -> str:
-        """The last lines that the learner's code printed."""
-        size = os.fstat(self._output.fileno()).st_size
-        text = os.pread(self._output.fileno(), 1 << 16, max(0, size - (1 << 16))).decode("utf-8", "replace")
+    def printed(self, request: int | None = None, lines: int = 20) -> str:
+        """The last lines that the learner's code printed: during one request (counted from 0), else in all."""
+        places = [*self._printed_before, self._printed()]
+        first, last = (0, places[-1]) if request is None else places[request + 1 : request + 3]  # 0 was the job
+        if first == last:
+            first, last = 0, places[-1]
+        first = max(first, last - (1 << 16))
+        text = os.pread(self._output.fileno(), last - first, first).decode("utf-8", "replace")
         clean = re.sub(r"[^\S\n\t ]|[\x00-\x08\x0b-\x1f\x7f]", "", text)
         last = clean.splitlines()[-lines:]
         return "\n".join(line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]} ..." for line in last)
+
+    def _printed(self) -> int:
+        """How many bytes the learner's code has printed so far."""
+        return os.fstat(self._output.fileno()).st_size
 
     def _transfer(self, data: bytes) -> None:
         view = memoryview(data)
@@ -323,7 +334,9 @@ class Worker:
         """The learner's line in the dumped stack, innermost first, or ""."""
         text = os.pread(self._trace.fileno(), 1 << 16, 0).decode("utf-8", "replace")
         found = re.search(rf'File "{re.escape(self._job.filename)}", line (\d+) in (\S+)', text)
-        return f", in line {found[1]}, in {found[2]}" if found else ""
+        if found is None:
+            return ""
+        return f", in {found[2]}" if self._job.filename == NOTEBOOK else f", in line {found[1]}, in {found[2]}"
 
 
 def _kill_tree(pid: int) -> None:

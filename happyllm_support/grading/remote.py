@@ -24,7 +24,7 @@ class LearnerRaised(Exception):
         type_name: the name of its class.
         bases: the names of all its base classes, itself first.
         message: what it says.
-        frames: (line, function, source line) of the learner's frames, the innermost last.
+        frames: (line or None, function, source line) of the learner's frames, the innermost last.
         request: the request during which it happened.
     """
 
@@ -44,6 +44,7 @@ class Failure:
     Attributes:
         symptom: one line.
         request: the call that it is about.
+        number: the request during which it was seen, counted from 0.
         got, want: the values, when two values were compared.
     """
 
@@ -51,6 +52,7 @@ class Failure:
     request: dict[str, Any] | None = None
     got: Any = None
     want: Any = None
+    number: int = 0
 
 
 @dataclass
@@ -99,7 +101,7 @@ class Session:
         if got is None and want is not None and self._returned_none:
             symptom += "; is a return missing?"
         if self.failure is None:
-            self.failure = Failure(symptom, self.last_call, got, want)
+            self.failure = Failure(symptom, self.last_call, got, want, len(self.transcript) - 1)
 
     def _given_by(self, request: dict[str, Any]) -> Any:
         target = request.get("target")

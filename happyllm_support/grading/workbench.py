@@ -18,6 +18,8 @@ import numpy as np
 
 from happyllm_support.grading import wire
 
+NOTEBOOK = "<your notebook>"  # what code that was collected from cells is called
+
 
 class Counted(Iterator[Any]):
     """An iterator over given values that counts how many have been taken."""
@@ -180,7 +182,10 @@ class Workbench:
 
 
 def describe(error: BaseException, filename: str) -> dict[str, Any]:
-    """What the grader needs to know of an exception: type, message, and the learner's frames (line, function, code)."""
+    """What the grader needs to know of an exception: type, message, and the learner's frames.
+
+    A frame is its line, function and code; in code from a notebook, whose lines are no cell's, the line is None.
+    """
     walked = [(f.f_code, line) for f, line in traceback.walk_tb(error.__traceback__)]
     own = [(code.co_qualname, line) for code, line in walked if code.co_filename == filename]
     lines: list[list[Any]] = [
@@ -188,6 +193,8 @@ def describe(error: BaseException, filename: str) -> dict[str, Any]:
     ]
     if isinstance(error, SyntaxError) and error.filename == filename:
         lines.append([error.lineno, "", (error.text or "").strip()])
+    if filename == NOTEBOOK:
+        lines = [[None, function, code] for _, function, code in lines]
     return {
         "type": type(error).__name__,
         "bases": [base.__name__ for base in type(error).__mro__],

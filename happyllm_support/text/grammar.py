@@ -149,9 +149,7 @@ class Grammar:
     def context_of(self, derivation: Sequence[Choice]) -> Context:
         """The values that a derivation gives to its variables."""
         keys = {name: key for choice in derivation for name, key in choice.drawn}
-        return {
-            name: next(item for item in self.variables[name].pool if item.key == key) for name, key in keys.items()
-        }
+        return {name: next(item for item in self.variables[name].pool if item.key == key) for name, key in keys.items()}
 
     def render(self, derivation: Sequence[Choice], context: Mapping[str, Item], language: str) -> list[str]:
         """The text of a derivation, one string per beat (each but the last ends with the separator)."""

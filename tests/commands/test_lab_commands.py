@@ -1,5 +1,6 @@
 """`happyllm lab ...` on two small labs; the grader that starts processes is in the last part only."""
 
+import contextlib
 import csv
 import io
 import json
@@ -430,10 +431,20 @@ def start(labs, *arguments):
     return subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
 
 
+@contextlib.contextmanager
+def ended(process):
+    """A test that fails does not wait for what would watch for ever."""
+    try:
+        yield
+    except BaseException:
+        process.kill()
+        raise
+
+
 def test_watch_in_a_process_of_its_own(tmp_path):
     labs = write_labs(tmp_path)
     file = labs / "lab01_counting" / "counting.py"
-    with start(labs, "grade", "01", "--watch") as process:
+    with start(labs, "grade", "01", "--watch") as process, ended(process):
         assert process.stdout and process.stderr
 
         def until(words):

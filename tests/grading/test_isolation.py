@@ -173,6 +173,16 @@ def test_what_the_code_prints_is_kept_for_the_report(lab, grader):
     assert len(verdict.output.splitlines()) <= 20
 
 
+def test_of_what_it_prints_the_failed_call_is_shown(lab, grader):
+    source = "def total(x):\n    print('rows', len(x))\n    return x.sum(-1)\n\ndef double(x):\n    return x + x\n"
+    assert grader.run(lab, "total", Solution(source=source, filename="probe.py")).output == "rows 2"
+    source = "def double(x):\n    print('rows', len(x))\n    return x + len(x)\n"
+    verdict = grader.run(lab, "double", Solution(source=source, filename="probe.py"))
+    assert verdict.output == "rows 2" and verdict.diagnosis.call == "double(float32 (2, 3))"  # the second has one row
+    source = "def double(x):\n    print('rows', len(x))\n    return x + x if len(x) == 2 else x\n"
+    assert grader.run(lab, "double", Solution(source=source, filename="probe.py")).output == "rows 1"
+
+
 def test_patience_multiplies_the_time_limit(lab):
     slow = Solution(source=Cheat("", "import time\ntime.sleep(0.6)\nreturn x + x").source(), filename="probe.py")
     with Grader(lab.folder.parent, patience=0.02) as grader:  # 20 s become 0.4 s

@@ -50,7 +50,7 @@ def test_a_missing_file_has_no_points(labs, tmp_path):
     (tmp_path / "class" / "bob").mkdir(parents=True)
     rows, notes = graded(students([tmp_path / "class" / "bob"], labs), labs)
     assert [(r.status, r.points, r.of) for r in rows.values()] == [("no file", 0, 1), ("no file", 0, 2)]
-    assert "lab01_counting/counting.py is missing" in rows["bob", "mean"].diagnosis and not notes
+    assert "no counting.py in the student's folder" in rows["bob", "mean"].diagnosis and not notes
 
 
 def test_a_broken_submission_does_not_stop_the_class(labs, hand_in):

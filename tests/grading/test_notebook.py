@@ -294,6 +294,5 @@ def test_in_a_real_notebook(lab):
     unwritten, wrong, unknown = ("".join(o.text for o in cells[i].outputs) for i in (1, 2, 3))
     assert "NOT_YET" in unwritten
     assert "This is what comes out when the number is squared instead of doubled." in wrong and "  squared" in wrong
-    assert "it raises NameError: name 'undefined' is not defined (line" in unknown
-    assert "return x + undefined" in unknown
+    assert "it raises NameError: name 'undefined' is not defined (in double: return" in " ".join(unknown.split())
     assert "lab90.Counter: PASS, 3 of 3 points" in cells[5].outputs[0]["data"]["text/plain"]
