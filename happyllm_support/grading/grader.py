@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
@@ -136,6 +137,8 @@ class Grader:
             verdict = self.run(lab, name, solution) if unusable is None else _failed(lab, name, unusable)
             unusable = verdict.diagnosis if verdict.diagnosis and verdict.diagnosis.everywhere else None
             missing = [need for need in check.needs if need not in passed]
+            if missing and verdict.status is Status.FAIL:
+                missing = sorted(uses(solution.source, name) & set(missing), key=check.needs.index)
             if verdict.status is Status.PASS:
                 passed.add(name)
             elif missing and verdict.status is Status.FAIL and unusable is None:
@@ -182,6 +185,30 @@ class Grader:
                     if verdict.status is Status.PASS and (left := worker.left_behind()):
                         verdict = _failed(lab, name, Diagnosis(symptom=left))
             return replace(verdict, output=worker.printed(verdict.request))
+
+
+def uses(source: str, name: str) -> set[str]:
+    """Every name that a function or class of a file mentions, itself or through others of the file that it mentions.
+
+    Args:
+        source: Python; what cannot be parsed mentions nothing.
+        name: of the function or class.
+    """
+    try:
+        body = ast.parse(source).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()
+    defined = {node.name: node for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    found: set[str] = set()
+    queue = [name]
+    while queue:
+        node = defined.get(queue.pop())
+        names = (
+            {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)} if node is not None else set[str]()
+        )
+        queue += names & set(defined) - found
+        found |= names
+    return found
 
 
 def _with_needs(lab: Lab, names: set[str]) -> set[str]:

@@ -35,7 +35,7 @@ class Check:
     Attributes:
         id: lab and name, such as "lab03.sdpa".
         points: what it is worth.
-        needs: names in the same lab that have to pass first.
+        needs: names in the same lab; code that calls one of them and fails is BLOCKED until that one passes.
         run: receives the learner's function as a `Remote`.
         section: the heading of the chapter that explains it.
         hints: from a nudge to almost the answer.

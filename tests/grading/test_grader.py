@@ -7,7 +7,7 @@ import psutil
 import pytest
 from probe_lab import FILES, RIGHT, make_lab
 
-from happyllm_support.grading.grader import Grader, Solution
+from happyllm_support.grading.grader import Grader, Solution, uses
 from happyllm_support.grading.judge import Status
 
 WRONG = RIGHT.replace("return x + x", "return x * x")
@@ -206,3 +206,20 @@ def test_nothing_is_left_when_a_check_is_interrupted(lab, monkeypatch, tmp_path)
         grader.grade(lab, Solution(source=RIGHT, filename="probe.py"))
     assert list(tmp_path.iterdir()) == []
     assert {process.pid for process in psutil.Process(os.getpid()).children(recursive=True)} <= before
+
+
+def test_a_mistake_of_its_own_is_no_prerequisites_fault(lab, grader):
+    alone = "def double(x):\n    return x\n\ndef total(x):\n    return x.sum(0)\n"
+    report = grader.grade(lab, Solution(source=alone, filename="probe.py"), only=["total"])
+    assert statuses(report) == ["FAIL"]  # it does not call double
+    through = "def double(x):\n    return x\n\ndef twice(x):\n    return double(x)\n\n"
+    through += "def total(x):\n    return twice(x).sum(-1)\n"
+    report = grader.grade(lab, Solution(source=through, filename="probe.py"), only=["total"])
+    assert statuses(report) == ["BLOCKED"]
+
+
+def test_what_a_function_uses():
+    source = "import math\ndef a(): return b() + math.pi\ndef b(): return [c for c in D().f()]\n"
+    source += "class D:\n    def f(self): return e\n"
+    assert uses(source, "a") == {"b", "math", "c", "D", "e"}
+    assert uses(source, "missing") == set() and uses("def (", "a") == set()
