@@ -27,8 +27,8 @@ NEEDS_LAB = $(if $(LAB),,$(error say which lab, as in: make $@ LAB=03))
 NBVAL := --nbval --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 600
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book execute sync experiments models test lint bench lab clean \
-	labs lab-hint lab-solution lab-reset
+.PHONY: help setup book execute sync experiments models test lint bench lab clean
+.PHONY: labs lab-hint lab-solution lab-reset
 
 help:
 	@echo "Happy-LLM from Scratch"

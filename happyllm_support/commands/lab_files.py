@@ -105,7 +105,7 @@ class Solution:
         (choice,) = choose(folder, self.lab)
         lab = load_chosen(folder, choice)
         checks = [check for check in lab.checks.values() if choice.check in (None, check.name)]
-        sources = {place: source_of(place) for place in places(checks)}
+        sources = {place: source_of(place, folder) for place in places(checks)}
         what = lab.id if choice.check is None else f"{lab.id}.{choice.check}"
         if not sources:
             print(f"The checks of {what} name no solution in the package; look into {lab.folder.name}/reference.py.")

@@ -1,5 +1,6 @@
 import os
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from small_labs import RIGHT, STUB, write_labs
@@ -86,10 +87,11 @@ def test_a_folder_in_the_files_place_is_refused(lab):
 
 def test_the_solution_is_the_package_source(lab):
     (place,) = places(lab.checks.values())
-    assert source_of(place).startswith("def home() -> Path:") and "HAPPYLLM_HOME" in source_of(place)
+    source = source_of(place, Path())
+    assert source.startswith("def home() -> Path:") and "HAPPYLLM_HOME" in source
 
 
 @pytest.mark.parametrize("place", ["happyllm_support.files:nothing", "happyllm_support.nothing:x", "math:pi", "math:"])
 def test_a_solution_that_is_not_there_is_our_error(place):
     with pytest.raises(CheckError, match="cannot be shown"):
-        source_of(place)
+        source_of(place, Path())

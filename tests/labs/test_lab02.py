@@ -59,7 +59,7 @@ def test_example_of_the_batches():
 
 def test_every_solution_can_be_shown():
     for place in places(LAB.checks.values()):
-        assert place.partition(":")[2].rpartition(".")[2] in source_of(place)
+        assert place.partition(":")[2].rpartition(".")[2] in source_of(place, LAB.folder.parent)
 
 
 def test_the_hash_that_the_wrong_variants_use_is_that_of_the_package():
