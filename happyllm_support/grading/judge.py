@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 
 from happyllm_support.grading.compare import CheckError
-from happyllm_support.grading.diagnosis import Diagnosis, diagnose
+from happyllm_support.grading.diagnosis import Diagnosis, describe_call, diagnose
 from happyllm_support.grading.labs import Lab
 from happyllm_support.grading.remote import LearnerRaised, Remote, Session, Transport, current
 from happyllm_support.grading.workbench import Workbench
@@ -99,7 +99,8 @@ def judge(lab: Lab, name: str, transport: Transport) -> Verdict:
         if session.failure is None:
             session.fail(raised_line(raised))
     except Stopped as stop:
-        return verdict(Status.FAIL, Diagnosis(symptom=str(stop), section=check.section))
+        call = describe_call(name, session.last_call)
+        return verdict(Status.FAIL, Diagnosis(symptom=str(stop), call=call, section=check.section))
     except GraderError:
         raise
     except CheckError as error:  # such as an expected value of 0, where a check compares two results of the learner's

@@ -139,7 +139,8 @@ def _encode(value: Any, buffers: list[bytes], keep: Callable[[Any], Handle] | No
     if isinstance(value, tuple):
         return {"tuple": [inner(item) for item in cast("tuple[Any, ...]", value)]}
     if isinstance(value, (set, frozenset)):
-        return {"set": sorted((inner(item) for item in cast("set[Any]", value)), key=repr)}
+        ordered = sorted(cast("set[Any]", value), key=lambda item: encode(item, keep=lambda _: Handle(0, "")))
+        return {"set": [inner(item) for item in ordered]}
     if isinstance(value, dict):
         return {"dict": [[inner(key), inner(item)] for key, item in cast("dict[Any, Any]", value).items()]}
     if isinstance(value, torch.dtype):
@@ -189,9 +190,9 @@ def _decode(tree: Any, buffers: memoryview, found: Callable[[Handle], Any] | Non
         case "tuple":
             return tuple(inner(item) for item in content)
         case "set":
-            return {inner(item) for item in content}
+            return {_hashable(inner(item)) for item in content}
         case "dict":
-            return {inner(key): inner(item) for key, item in content}
+            return {_hashable(inner(key)): inner(item) for key, item in content}
         case "dtype":
             return _dtypes()[content]
         case "generator":
@@ -223,6 +224,13 @@ def _dtypes() -> dict[str, Any]:
 
 def _dtype_name(dtype: Any) -> str:
     return str(dtype).removeprefix("torch.")
+
+
+def _hashable(value: Any) -> Any:
+    """A set within a set, or as a key, was a frozenset; both travel as "set"."""
+    if isinstance(value, set):
+        return frozenset(cast("set[Any]", value))
+    return tuple(map(_hashable, cast("tuple[Any, ...]", value))) if isinstance(value, tuple) else value
 
 
 def is_iterator(value: Any) -> bool:

@@ -226,3 +226,11 @@ def test_a_digest_tells_contents_and_types_apart_but_not_states():
     assert wire.digest([used, random.Random(1)]) == wire.digest([fresh, random.Random(2)])
     assert wire.digest([object(), 1]) == wire.digest([wire.Handle(7, "object"), 1])
     assert wire.digest({"a": wire.Stream([1])}) != wire.digest({"a": wire.Stream([])})
+
+
+def test_a_set_has_one_order_whatever_it_holds():
+    several = [b"\0\0", b"\1", "b", "a", 2, 1, (2, b"x"), (1, b"yy"), frozenset({b"p", b"qq"})]
+    assert wire.digest(set(several)) == wire.digest(set(reversed(several)))
+    assert wire.decode(wire.encode(set(several))) == set(several)
+    one, other = {b"\x00\x00\x08\x186", b"\x01\x07\x01"}, {b"\x01\x07\x01", b"\x00\x00\x08\x186"}
+    assert wire.encode(one) == wire.encode(other)
