@@ -19,7 +19,7 @@ From answers to a verdict:
 Isolation:
     guards                    what a learner's code may not do
     child, spawner            the process of a check, and the one that starts it
-    processes                 start it, watch it, end it with all that it left
+    processes, worker         start it and end it with all that it left; ask it and watch it
     grader                    a whole lab
     notebook                  one function from a notebook cell
 
