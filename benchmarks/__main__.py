@@ -1,4 +1,6 @@
-"""`python -m benchmarks [FILTER...]`: run comparisons, write results and table, and say what missed its floor."""
+"""`python -m benchmarks [FILTER...]`: run comparisons, write results and table, and say
+what missed its floor.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +19,38 @@ from rich.table import Table
 from benchmarks import results
 from benchmarks.compare import Comparison
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+)
 
 
 def main() -> int:
-    """Run what was asked for; 0 if every row is equal and reaches its floor, 1 if not, 2 for a mistake in the call."""
+    """Run what was asked for; 0 if every row is equal and reaches its floor, 1 if not,
+    2 for a mistake in the call.
+    """
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("filters", nargs="*", metavar="FILTER", help="run rows whose name contains one of these")
+    parser.add_argument(
+        "filters",
+        nargs="*",
+        metavar="FILTER",
+        help="run rows whose name contains one of these",
+    )
     home = os.environ.get("HAPPYLLM_HOME", "~/.cache/happyllm")
     parser.add_argument(
-        "--data", type=Path, default=Path(home), help="folder with the real files (default: %(default)s)"
+        "--data",
+        type=Path,
+        default=Path(home),
+        help="folder with the real files (default: %(default)s)",
     )
-    parser.add_argument("--dry-run", action="store_true", help="measure and print, but write nothing")
-    parser.add_argument("--list", action="store_true", help="print the rows and what they need")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="measure and print, but write nothing"
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="print the rows and what they need"
+    )
     parser.add_argument("--measure", help=argparse.SUPPRESS)  # one row, in this process
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -43,28 +64,49 @@ def main() -> int:
         for comparison in COMPARISONS:
             print(comparison.name, *comparison.needs)
         return 0
-    chosen = [c for c in COMPARISONS if not options.filters or any(f in c.name for f in options.filters)]
+    chosen = [
+        c
+        for c in COMPARISONS
+        if not options.filters or any(f in c.name for f in options.filters)
+    ]
     if not chosen:
         names = ", ".join(c.name for c in COMPARISONS)
-        print(f"benchmarks: error: no row matches {' '.join(options.filters)!r}; there are {names}", file=sys.stderr)
+        print(
+            f"benchmarks: error: no row matches {' '.join(options.filters)!r}; there "
+            f"are {names}",
+            file=sys.stderr,
+        )
         return 2
     rows: list[dict[str, Any]] = []
     for comparison in chosen:
-        missing = [name for name in comparison.needs if not (options.data / name).exists()]
+        missing = [
+            name for name in comparison.needs if not (options.data / name).exists()
+        ]
         if missing:
-            print(f"{comparison.name}: skipped, {options.data} has no {', '.join(missing)}; its old result is kept")
+            print(
+                f"{comparison.name}: skipped, {options.data} has no "
+                f"{', '.join(missing)}; its old result is kept"
+            )
             continue
         print(f"{comparison.name} ...", flush=True)
         rows.append(run_alone(comparison, options.data))
-        if not options.dry_run:  # after every row, so that an interruption loses one row at most
+        if (
+            not options.dry_run
+        ):  # after every row, so that an interruption loses one row at most
             order = [c.name for c in COMPARISONS]
-            results.save(results.merge(results.load(), [rows[-1]], results.hardware(), order))
+            results.save(
+                results.merge(results.load(), [rows[-1]], results.hardware(), order)
+            )
     print_table(rows)
-    return 0 if all(row["equal"] and row["ratio"] >= row["floor"] for row in rows) else 1
+    return (
+        0 if all(row["equal"] and row["ratio"] >= row["floor"] for row in rows) else 1
+    )
 
 
 def run_alone(comparison: Comparison, data: Path) -> dict[str, Any]:
-    """Measure one row in a fresh process whose thread limits hold from its first import."""
+    """Measure one row in a fresh process whose thread limits hold from its first
+    import.
+    """
     limits = dict.fromkeys(THREAD_VARIABLES, str(comparison.threads))
     parallel = {"TOKENIZERS_PARALLELISM": "true" if comparison.threads > 1 else "false"}
     with tempfile.TemporaryDirectory() as folder:
@@ -80,7 +122,9 @@ def run_alone(comparison: Comparison, data: Path) -> dict[str, Any]:
             "--out",
             str(out),
         ]
-        subprocess.run(command, env=os.environ | limits | parallel, cwd=results.ROOT, check=True)
+        subprocess.run(
+            command, env=os.environ | limits | parallel, cwd=results.ROOT, check=True
+        )
         return json.loads(out.read_text(encoding="utf-8"))
 
 
@@ -89,13 +133,18 @@ def measure(name: str, data: Path, out: Path) -> int:
     from benchmarks.rows import COMPARISONS
 
     comparison = next(c for c in COMPARISONS if c.name == name)
-    out.write_text(json.dumps(results.as_row(comparison, comparison.measure(data))), encoding="utf-8")
+    out.write_text(
+        json.dumps(results.as_row(comparison, comparison.measure(data))),
+        encoding="utf-8",
+    )
     return 0
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:
     """Print the rows just measured."""
-    table = Table("row", "workload", "peer", "ours", "theirs", "ratio", "floor", "same output")
+    table = Table(
+        "row", "workload", "peer", "ours", "theirs", "ratio", "floor", "same output"
+    )
     for row in rows:
         reached = "green" if row["ratio"] >= row["floor"] else "red"
         table.add_row(

@@ -1,8 +1,10 @@
-"""Peak memory and time of a forward and backward pass of attention over 4,096 tokens: online softmax against naive.
+"""Peak memory and time of a forward and backward pass of attention over 4,096 tokens:
+online softmax against naive.
 
-Each pass runs in a fresh process that has its inputs in memory and its libraries warm. What counts is how far the peak
-of the resident memory rises above what was there before: the tensors saved for the backward pass, the gradients and
-everything in between. The outputs and gradients of both processes are compared.
+Each pass runs in a fresh process that has its inputs in memory and its libraries warm.
+What counts is how far the peak of the resident memory rises above what was there
+before: the tensors saved for the backward pass, the gradients and everything in
+between. The outputs and gradients of both processes are compared.
 """
 
 from __future__ import annotations
@@ -33,8 +35,12 @@ REPEATS = 5
 TOLERANCE = 1e-4  # of the standard deviation
 
 
-def one_pass(kernel: str, length: int = LENGTH) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """Run one causal pass here and return its output and gradients, its peak above the start in MB, and its seconds."""
+def one_pass(
+    kernel: str, length: int = LENGTH
+) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """Run one causal pass here and return its output and gradients, its peak above the
+    start in MB, and its seconds.
+    """
     generator = torch.Generator().manual_seed(0)
     shape = (1, HEADS, length, HEAD_DIM)
     q, k, v, d_out = (torch.randn(shape, generator=generator) for _ in range(4))
@@ -46,7 +52,12 @@ def one_pass(kernel: str, length: int = LENGTH) -> tuple[dict[str, Tensor], dict
     out = KERNELS[kernel](q, k, v, mask)
     out.backward(d_out)
     seconds = time.perf_counter() - start
-    results: dict[str, Any] = {"out": out.detach(), "dq": q.grad, "dk": k.grad, "dv": v.grad}
+    results: dict[str, Any] = {
+        "out": out.detach(),
+        "dq": q.grad,
+        "dk": k.grad,
+        "dv": v.grad,
+    }
     return results, {"peak": (peak_bytes() - before) / 1e6, "seconds": seconds}
 
 
@@ -66,32 +77,50 @@ def compare(figure: str, unit: str) -> Measurement:
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(REPEATS):
             for kernel, done in runs.items():
-                done.append(_in_fresh_process(kernel, Path(folder) / f"{kernel}.safetensors"))
-        equal = same(*(load_file(Path(folder) / f"{kernel}.safetensors") for kernel in runs))
+                done.append(
+                    _in_fresh_process(kernel, Path(folder) / f"{kernel}.safetensors")
+                )
+        equal = same(
+            *(load_file(Path(folder) / f"{kernel}.safetensors") for kernel in runs)
+        )
     return Measurement(
-        workload=f"causal attention, forward and backward, {LENGTH:,} tokens, {HEADS} heads of {HEAD_DIM}, fp32",
+        workload=f"causal attention, forward and backward, {LENGTH:,} tokens, {HEADS} "
+        f"heads of {HEAD_DIM}, fp32",
         peer="the naive formula",
         ours=statistics.median(run[figure] for run in runs["online"]),
         theirs=statistics.median(run[figure] for run in runs["naive"]),
         unit=unit,
         equal=equal,
-        note="Peak above the inputs, in a fresh process." if figure == "peak" else "Promises nothing.",
+        note="Peak above the inputs, in a fresh process."
+        if figure == "peak"
+        else "Promises nothing.",
     )
 
 
 def same(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> bool:
-    """Whether all tensors are equal within the tolerance, relative to their scale; constants are never the same."""
+    """Whether all tensors are equal within the tolerance, relative to their scale;
+    constants are never the same.
+    """
     if ours.keys() != theirs.keys():
         return False
     for name, expected in theirs.items():
         scale = expected.std().item()
-        if not (scale > 0 and (ours[name] - expected).abs().max().item() <= TOLERANCE * scale):
+        if not (
+            scale > 0
+            and (ours[name] - expected).abs().max().item() <= TOLERANCE * scale
+        ):
             return False
     return True
 
 
 def _in_fresh_process(kernel: str, results: Path) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.attention_memory", kernel, str(results)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.attention_memory",
+        kernel,
+        str(results),
+    ]
     done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE)
     return json.loads(done.stdout)
 

@@ -10,8 +10,8 @@ A file of comparisons ends in a tuple of them:
 
     COMPARISONS = (Comparison("sorting", sorting, needs=("numbers.txt",), threads=1, floor=1.0),)
 
-and is named in `rows.py`. Each comparison runs in a process of its own whose thread limits are set before anything is
-imported; within it, ours and theirs alternate.
+and is named in `rows.py`. Each comparison runs in a process of its own whose thread
+limits are set before anything is imported; within it, ours and theirs alternate.
 """
 
 from __future__ import annotations
@@ -57,7 +57,11 @@ class Measurement:
     @property
     def ratio(self) -> float:
         """How many times better ours is; above 1 ours wins."""
-        return self.ours / self.theirs if self.higher_is_better else self.theirs / self.ours
+        return (
+            self.ours / self.theirs
+            if self.higher_is_better
+            else self.theirs / self.ours
+        )
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,8 @@ class Comparison:
     Attributes:
         name: the row's name, which filters match.
         measure: called with the data folder.
-        needs: files under the data folder; where one is absent the row is skipped by name and its old result kept.
+        needs: files under the data folder; where one is absent the row is skipped by
+            name and its old result kept.
         threads: for NumPy, PyTorch and Rayon alike.
         floor: the ratio that the row must reach.
     """
@@ -81,7 +86,9 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Pair:
-    """Medians of two alternating series, in seconds, and whether the outputs were the same."""
+    """Medians of two alternating series, in seconds, and whether the outputs were the
+    same.
+    """
 
     ours: float
     theirs: float
@@ -91,14 +98,22 @@ class Pair:
 def peak_bytes() -> int:
     """The largest resident memory of this process so far."""
     status = Path("/proc/self/status")
-    if status.exists():  # Linux hands the parent's ru_maxrss on to a child, VmHWM is the process's own
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    if (
+        status.exists()
+    ):  # Linux hands the parent's ru_maxrss on to a child, VmHWM is the process's own
+        line = next(
+            line for line in status.read_text().splitlines() if line.startswith("VmHWM")
+        )
         return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
 
 
 def timed(work: Callable[[], Any]) -> float:
-    """Return the seconds that one call takes, its result thrown away and the garbage collected before."""
+    """Return the seconds that one call takes, its result thrown away and the garbage
+    collected before.
+    """
     gc.collect()
     start = time.perf_counter()
     work()
@@ -112,7 +127,13 @@ def alternate(
     equal: Callable[[A, B], bool],
     repeats: int = 5,
 ) -> Pair:
-    """Compare the outputs once, then time ours and theirs in turns and take the median of each."""
+    """Compare the outputs once, then time ours and theirs in turns and take the median
+    of each.
+    """
     same = bool(equal(ours(), theirs()))
     times = [(timed(ours), timed(theirs)) for _ in range(repeats)]
-    return Pair(statistics.median(t for t, _ in times), statistics.median(t for _, t in times), same)
+    return Pair(
+        statistics.median(t for t, _ in times),
+        statistics.median(t for _, t in times),
+        same,
+    )

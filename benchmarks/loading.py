@@ -1,7 +1,9 @@
-"""Loading GPT-2's 124M shape from a safetensors file, ours against transformers' `from_pretrained`.
+"""Loading GPT-2's 124M shape from a safetensors file, ours against transformers'
+`from_pretrained`.
 
-Each load is followed by the logits of one token, which read every layer and the whole head: a tensor that is still a
-page of the file is read then. The file is in the system's cache for both.
+Each load is followed by the logits of one token, which read every layer and the whole
+head: a tensor that is still a page of the file is read then. The file is in the
+system's cache for both.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from benchmarks.compare import Comparison, Measurement, alternate
-from happyllm_support.model.weights import load_pretrained
+from happyllm_support.model.weights.pretrained import load_pretrained
 
 REPEATS = 9
 TOLERANCE = 1e-5  # of the standard deviation
@@ -29,9 +31,12 @@ def loading(data: Path, *, config: GPT2Config) -> Measurement:
     with tempfile.TemporaryDirectory() as folder:
         GPT2LMHeadModel(config).save_pretrained(folder)
         megabytes = (Path(folder) / "model.safetensors").stat().st_size / 1e6
-        pair = alternate(partial(ours, folder), partial(theirs, folder), equal=same, repeats=REPEATS)
+        pair = alternate(
+            partial(ours, folder), partial(theirs, folder), equal=same, repeats=REPEATS
+        )
     return Measurement(
-        workload=f"GPT-2 124M, fp32, {megabytes:,.0f} MB, loaded and asked for the logits of one token",
+        workload=f"GPT-2 124M, fp32, {megabytes:,.0f} MB, loaded and asked for the "
+        "logits of one token",
         peer=f"transformers {transformers.__version__} from_pretrained",
         ours=pair.ours,
         theirs=pair.theirs,
@@ -51,10 +56,18 @@ def theirs(folder: str) -> Tensor:
 
 
 def same(a: Tensor, b: Tensor) -> bool:
-    """Whether logits are equal within the tolerance, relative to their scale; constants are never the same."""
+    """Whether logits are equal within the tolerance, relative to their scale; constants
+    are never the same.
+    """
     scale = b.std().item()
-    return a.shape == b.shape and scale > 0 and (a - b).abs().max().item() <= TOLERANCE * scale
+    return (
+        a.shape == b.shape
+        and scale > 0
+        and (a - b).abs().max().item() <= TOLERANCE * scale
+    )
 
 
 TOKEN = torch.tensor([[1]])
-COMPARISONS = (Comparison("gpt2-124m-load", partial(loading, config=GPT2Config()), threads=2),)
+COMPARISONS = (
+    Comparison("gpt2-124m-load", partial(loading, config=GPT2Config()), threads=2),
+)

@@ -1,8 +1,10 @@
-"""Forward and backward passes of our GPT-2 and LLaMA against those of transformers, in tokens per second.
+"""Forward and backward passes of our GPT-2 and LLaMA against those of transformers, in
+tokens per second.
 
-Both hold the same weights in fp32, take the same ids and the same loss, and use PyTorch's fused attention; transformers
-is told to keep no cache. Logits, loss and the gradient of the embedding, through which all others flow, are compared
-before anything is timed.
+Both hold the same weights in fp32, take the same ids and the same loss, and use
+PyTorch's fused attention; transformers is told to keep no cache. Logits, loss and the
+gradient of the embedding, through which all others flow, are compared before anything
+is timed.
 """
 
 from __future__ import annotations
@@ -22,17 +24,25 @@ from benchmarks.compare import Comparison, Measurement, alternate
 from happyllm_support.model import gpt2, llama2
 from happyllm_support.model.gpt2 import GPT2, GPT2Config
 from happyllm_support.model.llama2 import Llama2, Llama2Config
-from happyllm_support.model.weights import save_pretrained
+from happyllm_support.model.weights.pretrained import save_pretrained
 
 TOLERANCE = 2e-5  # of the norm
 
 
 def speed(
-    data: Path, *, config: GPT2Config | Llama2Config, name: str, batch: int, length: int, repeats: int
+    data: Path,
+    *,
+    config: GPT2Config | Llama2Config,
+    name: str,
+    batch: int,
+    length: int,
+    repeats: int,
 ) -> Measurement:
     """One step of training without the optimizer: forward, loss, backward."""
     ours, theirs = models(config)
-    ids = torch.randint(config.vocab_size, (batch, length), generator=torch.Generator().manual_seed(0))
+    ids = torch.randint(
+        config.vocab_size, (batch, length), generator=torch.Generator().manual_seed(0)
+    )
     pair = alternate(
         step(ours, ours, ids),
         step(theirs, lambda ids: theirs(input_ids=ids, use_cache=False).logits, ids),
@@ -41,7 +51,8 @@ def speed(
     )
     tokens = batch * length
     return Measurement(
-        workload=f"{name}, {ours.num_parameters() / 1e6:.3g}M parameters, batch {batch} of {length} tokens, fp32",
+        workload=f"{name}, {ours.num_parameters() / 1e6:.3g}M parameters, batch "
+        f"{batch} of {length} tokens, fp32",
         peer=f"transformers {transformers.__version__} {type(theirs).__name__}, sdpa",
         ours=tokens / pair.ours,
         theirs=tokens / pair.theirs,
@@ -53,23 +64,35 @@ def speed(
 
 
 def models(config: GPT2Config | Llama2Config) -> tuple[GPT2 | Llama2, Any]:
-    """A model of ours and one of transformers' with the same weights, both in training mode and without dropout."""
+    """A model of ours and one of transformers' with the same weights, both in training
+    mode and without dropout.
+    """
     transformers.utils.logging.disable_progress_bar()
     generator = torch.Generator().manual_seed(0)
-    ours = GPT2(config, generator) if isinstance(config, GPT2Config) else Llama2(config, generator)
+    ours = (
+        GPT2(config, generator)
+        if isinstance(config, GPT2Config)
+        else Llama2(config, generator)
+    )
     randomise(ours, generator)
     with tempfile.TemporaryDirectory() as folder:
         save_pretrained(ours, Path(folder) / "model")
         load = transformers.AutoModelForCausalLM.from_pretrained
-        theirs = load(Path(folder) / "model", attn_implementation="sdpa", dtype=torch.float32)
+        theirs = load(
+            Path(folder) / "model", attn_implementation="sdpa", dtype=torch.float32
+        )
         for parameter in theirs.parameters():
-            parameter.data = parameter.data.clone()  # ordinary memory, not pages of a file
+            parameter.data = (
+                parameter.data.clone()
+            )  # ordinary memory, not pages of a file
     return ours.train(), theirs.train()
 
 
 @torch.no_grad()
 def randomise(model: nn.Module, generator: torch.Generator) -> None:
-    """Move norms and biases away from 1 and 0, and make weights as large as after training."""
+    """Move norms and biases away from 1 and 0, and make weights as large as after
+    training.
+    """
     for parameter in model.parameters():
         if parameter.ndim == 1:
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
@@ -80,8 +103,12 @@ def randomise(model: nn.Module, generator: torch.Generator) -> None:
 def step(
     model: nn.Module, logits_of: Callable[[Tensor], Tensor], ids: Tensor
 ) -> Callable[[], tuple[Tensor, Tensor, Tensor]]:
-    """One step of one model, which leaves logits, loss and the gradient of the embedding to be compared."""
-    embedding = next(module for module in model.modules() if isinstance(module, nn.Embedding))
+    """One step of one model, which leaves logits, loss and the gradient of the
+    embedding to be compared.
+    """
+    embedding = next(
+        module for module in model.modules() if isinstance(module, nn.Embedding)
+    )
 
     def run() -> tuple[Tensor, Tensor, Tensor]:
         logits = logits_of(ids)
@@ -96,9 +123,11 @@ def step(
 
 
 def same(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> bool:
-    """Whether each pair differs by no more than the tolerance, relative to its norm; zeros are never the same.
+    """Whether each pair differs by no more than the tolerance, relative to its norm;
+    zeros are never the same.
 
-    Norms, because most rows of the embedding's gradient are zero, those of ids that did not occur.
+    Norms, because most rows of the embedding's gradient are zero, those of ids that did
+    not occur.
     """
     return all(
         a.shape == b.shape and b.norm() > 0 and (a - b).norm() <= TOLERANCE * b.norm()
@@ -109,22 +138,50 @@ def same(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> bool:
 COMPARISONS = (
     Comparison(
         "gpt2-124m-step",
-        partial(speed, config=gpt2.GPT2_124M, name="GPT-2 124M", batch=2, length=256, repeats=7),
+        partial(
+            speed,
+            config=gpt2.GPT2_124M,
+            name="GPT-2 124M",
+            batch=2,
+            length=256,
+            repeats=7,
+        ),
         threads=2,
     ),
     Comparison(
         "gpt2-tiny-step",
-        partial(speed, config=gpt2.TINY, name="GPT-2, tiny preset", batch=16, length=128, repeats=41),
+        partial(
+            speed,
+            config=gpt2.TINY,
+            name="GPT-2, tiny preset",
+            batch=16,
+            length=128,
+            repeats=41,
+        ),
         threads=2,
     ),
     Comparison(
         "llama-215m-step",
-        partial(speed, config=llama2.LLAMA_215M, name="LLaMA 215M, 16 heads on 8", batch=2, length=256, repeats=15),
+        partial(
+            speed,
+            config=llama2.LLAMA_215M,
+            name="LLaMA 215M, 16 heads on 8",
+            batch=2,
+            length=256,
+            repeats=15,
+        ),
         threads=2,
     ),
     Comparison(
         "llama-tiny-step",
-        partial(speed, config=llama2.TINY, name="LLaMA, tiny preset, 4 heads on 2", batch=16, length=128, repeats=41),
+        partial(
+            speed,
+            config=llama2.TINY,
+            name="LLaMA, tiny preset, 4 heads on 2",
+            batch=16,
+            length=128,
+            repeats=41,
+        ),
         threads=2,
     ),
 )

@@ -1,4 +1,6 @@
-"""The record of the benchmarks: `results.json`, the machine it was taken on, and the table for the book."""
+"""The record of the benchmarks: `results.json`, the machine it was taken on, and the
+table for the book.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ LIBRARIES = ("numpy", "torch", "regex", "tokenizers", "tiktoken")
 
 
 def hardware() -> dict[str, Any]:
-    """Describe this machine: processor, cores, memory, Python and the libraries compared."""
+    """Describe this machine: processor, cores, memory, Python and the libraries
+    compared.
+    """
     versions: dict[str, str] = {}
     for library in LIBRARIES:
         try:
@@ -32,7 +36,9 @@ def hardware() -> dict[str, Any]:
             versions[library] = "absent"
     return {
         "cpu": cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
@@ -76,9 +82,13 @@ def load(path: Path = RESULTS) -> dict[str, Any]:
 
 
 def merge(
-    old: dict[str, Any], rows: Sequence[dict[str, Any]], machine: dict[str, Any], order: Sequence[str]
+    old: dict[str, Any],
+    rows: Sequence[dict[str, Any]],
+    machine: dict[str, Any],
+    order: Sequence[str],
 ) -> dict[str, Any]:
-    """Replace the rows that were measured and keep the others, which remember the machine they were measured on.
+    """Replace the rows that were measured and keep the others, which remember the
+    machine they were measured on.
 
     Args:
         old: the results so far.
@@ -120,28 +130,40 @@ def markdown_table(results: dict[str, Any]) -> str:
             number(row["floor"]),
             "yes" if row["equal"] else "**no**",
         )
-        lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
+        lines.append(
+            "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+        )
         if "note" in row:
             notes.append(f"- *{row['row']}*: {row['note']}")
         if "hardware" in row:
             notes.append(
-                f"- *{row['row']}* was measured on another machine: {describe(row['hardware'])}, {row['date']}."
+                f"- *{row['row']}* was measured on another machine: "
+                f"{describe(row['hardware'])}, {row['date']}."
             )
-    machine = [f"Measured on: {describe(results['hardware'])}."] if results["hardware"] else ["Nothing measured yet."]
+    machine = (
+        [f"Measured on: {describe(results['hardware'])}."]
+        if results["hardware"]
+        else ["Nothing measured yet."]
+    )
     return "\n".join([*lines, "", *machine, *([""] if notes else []), *notes]) + "\n"
 
 
 def describe(machine: dict[str, Any]) -> str:
     """One line about a machine."""
-    libraries = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    libraries = ", ".join(
+        f"{name} {number}" for name, number in machine["versions"].items()
+    )
     return (
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory']}, {machine['system']}, "
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory']}, "
+        f"{machine['system']}, "
         f"Python {machine['python']}, {libraries}"
     )
 
 
 def number(value: float) -> str:
-    """A figure with at most three significant digits, and thousands separated: 0.312, 15.4, 8,190."""
+    """A figure with at most three significant digits, and thousands separated: 0.312,
+    15.4, 8,190.
+    """
     rounded = float(f"{value:.3g}")
     return f"{rounded:,.0f}" if abs(rounded) >= 1000 else f"{rounded:g}"
 

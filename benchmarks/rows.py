@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from benchmarks import attention_memory, bpe_memory, bpe_training, encoding, loading, model_speed
+from benchmarks import (
+    attention_memory,
+    bpe_memory,
+    bpe_training,
+    encoding,
+    loading,
+    model_speed,
+)
 from benchmarks.compare import Comparison
 
 COMPARISONS: tuple[Comparison, ...] = (

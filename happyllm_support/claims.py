@@ -1,9 +1,10 @@
 """Four functions that keep the prose of a chapter true.
 
-`claim` asserts a number that the text states, `measured` prints one that depends on the machine, `table` displays
-numbers that are the same everywhere, `show` the source of the finished code. When the notebooks are re-executed in CI
-all printed text is compared with the committed output, except what follows the word "measured" on a line: there a band
-is the test, or there is none.
+`claim` asserts a number that the text states, `measured` prints one that depends on the
+machine, `table` displays numbers that are the same everywhere, `show` the source of the
+finished code. When the notebooks are re-executed in CI all printed text is compared
+with the committed output, except what follows the word "measured" on a line: there a
+band is the test, or there is none.
 """
 
 from __future__ import annotations
@@ -20,8 +21,15 @@ class ClaimError(AssertionError):
     """A number that the text states is not what the code computes."""
 
 
-def claim(name: str, value: SupportsFloat, low: float, high: float | None = None, unit: str = "") -> None:
-    """Assert `low <= value <= high` and print the band with the measured value beside it.
+def claim(
+    name: str,
+    value: SupportsFloat,
+    low: float,
+    high: float | None = None,
+    unit: str = "",
+) -> None:
+    """Assert `low <= value <= high` and print the band with the measured value beside
+    it.
 
     Args:
         name: what the number is, as the text calls it.
@@ -39,18 +47,31 @@ def claim(name: str, value: SupportsFloat, low: float, high: float | None = None
     top = low if high is None else high
     if not low <= top:
         raise ValueError(f"claim {name!r}: the band from {low} to {top} is empty")
-    allowed = f"{_as_stated(low)}{unit}" if exact else f"between {_as_stated(low)} and {_as_stated(top)}{unit}"
+    allowed = (
+        f"{_as_stated(low)}{unit}"
+        if exact
+        else f"between {_as_stated(low)} and {_as_stated(top)}{unit}"
+    )
     if not low <= number <= top:
-        raise ClaimError(f"claim does not hold: {name} should be {allowed}, measured {number:.6g}{unit}")
-    print(f"✓ {name}: {allowed}" if exact else f"✓ {name}: {allowed}, measured {_format(number)}{unit}")
+        raise ClaimError(
+            f"claim does not hold: {name} should be {allowed}, measured "
+            f"{number:.6g}{unit}"
+        )
+    print(
+        f"✓ {name}: {allowed}"
+        if exact
+        else f"✓ {name}: {allowed}, measured {_format(number)}{unit}"
+    )
 
 
 def measured(name: str, value: SupportsFloat | str, unit: str = "") -> None:
-    """Print a value that differs from machine to machine, without asserting anything about it.
+    """Print a value that differs from machine to machine, without asserting anything
+    about it.
 
     Args:
         name: what was measured.
-        value: the number, or text that depends on the machine (for example what live-trained weights wrote).
+        value: the number, or text that depends on the machine (for example what
+            live-trained weights wrote).
         unit: its unit, for example "s", "MB" or "times".
     """
     text = value if isinstance(value, str) else _format(float(value))
@@ -58,7 +79,9 @@ def measured(name: str, value: SupportsFloat | str, unit: str = "") -> None:
 
 
 class Markdown:
-    """An output in Markdown: rendered in the book, in Jupyter and on Git hosts, and compared by nbval."""
+    """An output in Markdown: rendered in the book, in Jupyter and on Git hosts, and
+    compared by nbval.
+    """
 
     def __init__(self, source: str) -> None:
         self.source = source
@@ -71,7 +94,8 @@ class Markdown:
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Display a table; numbers are aligned to the right and rounded to four significant digits.
+    """Display a table; numbers are aligned to the right and rounded to four significant
+    digits.
 
     Only for values that are the same on every machine: nbval compares each of them.
 
@@ -86,15 +110,22 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
     for row in rows:
         if len(row) != len(headers):
-            raise ValueError(f"table: {len(row)} cells in the row {list(row)}, but {len(headers)} headers")
-    numeric = [all(not isinstance(row[i], str) for row in rows) for i in range(len(headers))]
+            raise ValueError(
+                f"table: {len(row)} cells in the row {list(row)}, but {len(headers)} "
+                "headers"
+            )
+    numeric = [
+        all(not isinstance(row[i], str) for row in rows) for i in range(len(headers))
+    ]
     lines = [list(headers), ["---:" if right else ":---" for right in numeric]]
     lines += [[_cell(value) for value in row] for row in rows]
     notebook.display(Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines)))
 
 
 class Listing:
-    """Source code that displays itself: highlighted where Markdown is rendered, plain elsewhere."""
+    """Source code that displays itself: highlighted where Markdown is rendered, plain
+    elsewhere.
+    """
 
     def __init__(self, source: str, origin: str) -> None:
         self.source = source
@@ -108,7 +139,8 @@ class Listing:
 
 
 def show(*objects: Any, doc: bool = True) -> None:
-    """Display the source of functions, classes, methods or modules, as it stands in the installed package.
+    """Display the source of functions, classes, methods or modules, as it stands in the
+    installed package.
 
     Args:
         objects: what to show, in this order.
@@ -117,7 +149,8 @@ def show(*objects: Any, doc: bool = True) -> None:
     Raises:
         ValueError: something that has no Python source (a built-in, a number).
     """
-    import IPython.display as notebook  # here, because the rest of the package does without IPython
+    # here, because the rest of the package does without IPython
+    import IPython.display as notebook
 
     for thing in objects:
         thing = getattr(thing, "fget", thing)  # a property shows its getter
@@ -125,10 +158,14 @@ def show(*objects: Any, doc: bool = True) -> None:
             source = textwrap.dedent(inspect.getsource(thing)).rstrip()
         except (TypeError, OSError):
             allowed = "a function, class, method or module written in Python"
-            raise ValueError(f"show: {thing!r} has no Python source; pass {allowed}") from None
+            raise ValueError(
+                f"show: {thing!r} has no Python source; pass {allowed}"
+            ) from None
         module = inspect.getmodule(thing)
         origin = module.__name__ if module else "unknown module"
-        notebook.display(Listing(source if doc else _without_docstrings(source), origin))
+        notebook.display(
+            Listing(source if doc else _without_docstrings(source), origin)
+        )
 
 
 def _cell(value: object) -> str:
@@ -138,7 +175,10 @@ def _cell(value: object) -> str:
         return value.replace("|", "\\|").replace("\n", "\\n")
     if isinstance(value, SupportsFloat):
         return _format(float(value))
-    raise ValueError(f"table: a cell holds {type(value).__name__}; allowed are text, numbers and None")
+    raise ValueError(
+        f"table: a cell holds {type(value).__name__}; allowed are text, numbers and "
+        "None"
+    )
 
 
 def _without_docstrings(source: str) -> str:
@@ -146,7 +186,9 @@ def _without_docstrings(source: str) -> str:
     dropped: set[int] = set()
     lines = source.splitlines()
     for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        if not isinstance(
+            node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        ):
             continue
         if ast.get_docstring(node) is None or len(node.body) == 1:
             continue
@@ -154,16 +196,24 @@ def _without_docstrings(source: str) -> str:
         while not lines[end].strip():  # the blank lines below it go too
             end += 1
         dropped.update(range(start, end + 1))
-    return "\n".join(line for number, line in enumerate(lines, 1) if number not in dropped)
+    return "\n".join(
+        line for number, line in enumerate(lines, 1) if number not in dropped
+    )
 
 
 def _as_stated(bound: float) -> str:
     """A bound as its author wrote it, thousands separated."""
-    return _format(bound) if not math.isfinite(bound) or bound == int(bound) else f"{bound:,.10g}"
+    return (
+        _format(bound)
+        if not math.isfinite(bound) or bound == int(bound)
+        else f"{bound:,.10g}"
+    )
 
 
 def _format(number: float) -> str:
-    """Four significant digits, thousands separated, no exponent between 0.001 and a billion."""
+    """Four significant digits, thousands separated, no exponent between 0.001 and a
+    billion.
+    """
     if number == 0 or not math.isfinite(number):
         return f"{number:g}"
     if number == int(number) and abs(number) < 1e12:

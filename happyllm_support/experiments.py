@@ -1,8 +1,10 @@
-"""Experiments that take longer than a chapter may: run once, recorded with all that decides their outcome.
+"""Experiments that take longer than a chapter may: run once, recorded with all that
+decides their outcome.
 
-An experiment is a function of a configuration and a seed. `make experiments` runs every combination and records each
-run in `chapters/results/NN.json`; the chapter plots the recorded runs and repeats one of them live. A record carries
-the hash of the experiment's own code, so that a test notices when the code has changed since.
+An experiment is a function of a configuration and a seed. `make experiments` runs every
+combination and records each run in `chapters/results/NN.json`; the chapter plots the
+recorded runs and repeats one of them live. A record carries the hash of the
+experiment's own code, so that a test notices when the code has changed since.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from happyllm_support.files import atomic_write_json
-from happyllm_support.hardware import inspect_cpu
+from happyllm_support.machine.hardware import inspect_cpu
 
 Config = Mapping[str, int | float | str | bool]
 
@@ -32,10 +34,12 @@ SCALES = ("cpu", "gpu")
 
 
 def chosen_scale() -> str:
-    """The preset that the environment variable `SCALE` asks for: `cpu` (also where it is not set) or `gpu`.
+    """The preset that the environment variable `SCALE` asks for: `cpu` (also where it
+    is not set) or `gpu`.
 
     Raises:
-        ValueError: another value, which would otherwise run at another size than was meant.
+        ValueError: another value, which would otherwise run at another size than was
+            meant.
     """
     scale = os.environ.get("SCALE") or "cpu"
     if scale not in SCALES:
@@ -44,7 +48,8 @@ def chosen_scale() -> str:
 
 
 def chosen_workers() -> int:
-    """How many runs at a time the environment variable `WORKERS` asks for; 1 where it is not set.
+    """How many runs at a time the environment variable `WORKERS` asks for; 1 where it
+    is not set.
 
     Raises:
         ValueError: something that is not a positive whole number.
@@ -57,11 +62,13 @@ def chosen_workers() -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """A function of (configuration, seed), and the combinations for which it is recorded.
+    """A function of (configuration, seed), and the combinations for which it is
+    recorded.
 
     Attributes:
         name: what the chapter calls it; unique within the chapter.
-        run: `run(config, seed)` returns numbers (or lists of numbers) by name; the same ones for the same arguments.
+        run: `run(config, seed)` returns numbers (or lists of numbers) by name; the same
+            ones for the same arguments.
         configs: the configurations of a laptop (`SCALE=cpu`).
         gpu_configs: those of `SCALE=gpu`; empty when there is nothing to gain.
         seeds: every configuration is run with each of them.
@@ -75,7 +82,9 @@ class Experiment:
 
     def combinations(self, scale: str = "cpu") -> Iterator[tuple[Config, int]]:
         """Every (configuration, seed) of a scale, in the order in which they run."""
-        for config in self.configs if scale == "cpu" else self.gpu_configs or self.configs:
+        for config in (
+            self.configs if scale == "cpu" else self.gpu_configs or self.configs
+        ):
             for seed in self.seeds:
                 yield config, seed
 
@@ -95,13 +104,20 @@ def load_experiments(path: str | os.PathLike[str]) -> list[Experiment]:
     path = Path(path)
     spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
     if not path.is_file() or spec is None or spec.loader is None:
-        raise ValueError(f"no experiment file {path}; expected a Python file that defines EXPERIMENTS")
+        raise ValueError(
+            f"no experiment file {path}; expected a Python file that defines "
+            "EXPERIMENTS"
+        )
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # through which `inspect.getsource` finds the code of a function
+    sys.modules[spec.name] = (
+        module  # through which `inspect.getsource` finds the code of a function
+    )
     spec.loader.exec_module(module)
     experiments: list[Experiment] | None = getattr(module, "EXPERIMENTS", None)
     if not experiments:
-        raise ValueError(f"{path} defines no EXPERIMENTS; expected a list of Experiment")
+        raise ValueError(
+            f"{path} defines no EXPERIMENTS; expected a list of Experiment"
+        )
     return experiments
 
 
@@ -113,14 +129,20 @@ def load_records(path: str | os.PathLike[str], name: str) -> list[dict[str, Any]
         name: the experiment's name.
 
     Returns:
-        One dict per run: `config`, `seed`, `result`, `seconds`, `code`, `hardware`, `scale`.
+        One dict per run: `config`, `seed`, `result`, `seconds`, `code`, `hardware`,
+        `scale`.
 
     Raises:
         ValueError: nothing is recorded under that name; the line says what is.
     """
-    records: dict[str, list[dict[str, Any]]] = json.loads(Path(path).read_text("utf-8")) if Path(path).exists() else {}
+    records: dict[str, list[dict[str, Any]]] = (
+        json.loads(Path(path).read_text("utf-8")) if Path(path).exists() else {}
+    )
     if name not in records:
-        raise ValueError(f"{path} records no experiment {name!r}; it has {', '.join(records) or 'none'}")
+        raise ValueError(
+            f"{path} records no experiment {name!r}; it has "
+            f"{', '.join(records) or 'none'}"
+        )
     return records[name]
 
 
@@ -132,24 +154,36 @@ def record(
     workers: int = 1,
     progress: Callable[[str], None] = lambda line: None,
 ) -> int:
-    """Run the combinations that are not on record for the present code, and store each as soon as it is done.
+    """Run the combinations that are not on record for the present code, and store each
+    as soon as it is done.
 
     Args:
         experiment: what to run.
-        path: the results file; other experiments in it are kept, and so are finished runs after an interruption.
+        path: the results file; other experiments in it are kept, and so are finished
+            runs after an interruption.
         scale: "cpu" or "gpu".
-        workers: runs at a time, each in a process of its own when there is more than one. The results do not depend on
-            it, and only this process writes.
+        workers: runs at a time, each in a process of its own when there is more than
+            one. The results do not depend on it, and only this process writes.
         progress: called with a line after each run.
 
     Returns:
         Number of runs made.
     """
     path = Path(path)
-    everything: dict[str, list[dict[str, Any]]] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    everything: dict[str, list[dict[str, Any]]] = (
+        json.loads(path.read_text("utf-8")) if path.exists() else {}
+    )
     combinations = list(experiment.combinations(scale))
-    kept = {_key(r["config"], r["seed"]): r for r in everything.get(experiment.name, []) if is_current(r, experiment)}
-    missing = [(config, seed) for config, seed in combinations if _key(config, seed) not in kept]
+    kept = {
+        _key(r["config"], r["seed"]): r
+        for r in everything.get(experiment.name, [])
+        if is_current(r, experiment)
+    }
+    missing = [
+        (config, seed)
+        for config, seed in combinations
+        if _key(config, seed) not in kept
+    ]
     for config, seed, result, seconds in _outcomes(experiment, missing, workers):
         kept[_key(config, seed)] = {
             "config": dict(config),
@@ -163,21 +197,29 @@ def record(
         in_order = (_key(c, s) for c, s in combinations)
         everything[experiment.name] = [kept[key] for key in in_order if key in kept]
         atomic_write_json(path, everything)
-        progress(f"{experiment.name} {len(kept)}/{len(combinations)} {dict(config)} seed {seed}")
+        progress(
+            f"{experiment.name} {len(kept)}/{len(combinations)} {dict(config)} seed "
+            f"{seed}"
+        )
     return len(missing)
 
 
 def _outcomes(
     experiment: Experiment, combinations: Sequence[tuple[Config, int]], workers: int
 ) -> Iterator[tuple[Config, int, dict[str, Any], float]]:
-    """Run combinations and yield (configuration, seed, result, seconds) as they are done."""
+    """Run combinations and yield (configuration, seed, result, seconds) as they are
+    done.
+    """
     if workers == 1 or len(combinations) < 2:
         for config, seed in combinations:
             yield config, seed, *_timed(experiment, config, seed)
         return
     file = inspect.getfile(experiment.run)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(_run_in_process, file, experiment.name, dict(c), s): (c, s) for c, s in combinations}
+        futures = {
+            pool.submit(_run_in_process, file, experiment.name, dict(c), s): (c, s)
+            for c, s in combinations
+        }
         try:
             for future in as_completed(futures):
                 yield *futures[future], *future.result()
@@ -186,14 +228,20 @@ def _outcomes(
             raise
 
 
-def _timed(experiment: Experiment, config: Config, seed: int) -> tuple[dict[str, Any], float]:
+def _timed(
+    experiment: Experiment, config: Config, seed: int
+) -> tuple[dict[str, Any], float]:
     start = time.perf_counter()
     result = experiment.run(config, seed)
     return result, time.perf_counter() - start
 
 
-def _run_in_process(file: str, name: str, config: Config, seed: int) -> tuple[dict[str, Any], float]:
-    """What a worker does: read the experiment from its file, since functions of such files cannot be sent."""
+def _run_in_process(
+    file: str, name: str, config: Config, seed: int
+) -> tuple[dict[str, Any], float]:
+    """What a worker does: read the experiment from its file, since functions of such
+    files cannot be sent.
+    """
     experiment = next(e for e in load_experiments(file) if e.name == name)
     return _timed(experiment, config, seed)
 

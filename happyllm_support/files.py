@@ -1,7 +1,8 @@
 """Reading text strictly and writing files whole.
 
-Everything that the package writes appears under its final name complete, or not at all; everything that it reads as
-text is valid UTF-8, or is refused with the file and the byte at fault.
+Everything that the package writes appears under its final name complete, or not at all;
+everything that it reads as text is valid UTF-8, or is refused with the file and the
+byte at fault.
 """
 
 from __future__ import annotations
@@ -24,25 +25,31 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def home() -> Path:
-    """The cache folder: `HAPPYLLM_HOME`, by default `~/.cache/happyllm`. It need not exist."""
+    """The cache folder: `HAPPYLLM_HOME`, by default `~/.cache/happyllm`. It need not
+    exist.
+    """
     return Path(os.environ.get("HAPPYLLM_HOME") or "~/.cache/happyllm").expanduser()
 
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Generator[Path]:
-    """Yield a temporary path beside `path`; it becomes `path` when the block ends well and is deleted when it does not.
+    """Yield a temporary path beside `path`; it becomes `path` when the block ends well
+    and is deleted when it does not.
 
     Args:
         path: the final name. Missing parent folders are created.
 
     Raises:
-        OSError: the system's error (a full disk, no permission), with one line that names `path`.
+        OSError: the system's error (a full disk, no permission), with one line that
+            names `path`.
     """
     final = Path(path)
     temporary: Path | None = None
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{final.name}.", suffix=".tmp", dir=final.parent)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{final.name}.", suffix=".tmp", dir=final.parent
+        )
         os.close(handle)
         temporary = Path(name)
         temporary.chmod(0o666 & ~_umask())
@@ -50,7 +57,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Generator[Path]:
         _flush_to_disk(temporary)
         os.replace(temporary, final)
     except OSError as error:
-        ours = temporary is None or error.filename in (None, str(temporary), str(final), str(final.parent))
+        ours = temporary is None or error.filename in (
+            None,
+            str(temporary),
+            str(final),
+            str(final.parent),
+        )
         if error.errno is None or not ours:
             raise  # about some other file, or already explained
         reason = error.strerror or str(error)
@@ -62,28 +74,37 @@ def atomic_path(path: str | os.PathLike[str]) -> Generator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: str | os.PathLike[str], check: Callable[[Path], None]) -> Generator[Path]:
-    """Yield a temporary folder beside `path` that becomes `path` when the block ends well and is deleted otherwise.
+def atomic_folder(
+    path: str | os.PathLike[str], check: Callable[[Path], None]
+) -> Generator[Path]:
+    """Yield a temporary folder beside `path` that becomes `path` when the block ends
+    well and is deleted otherwise.
 
     Args:
-        path: the final name. Missing parent folders are created; a folder that is there is replaced at the very end.
-        check: called with the absolute path before the block and again after it; raises ValueError when what is there
-            may not be replaced.
+        path: the final name. Missing parent folders are created; a folder that is there
+            is replaced at the very end.
+        check: called with the absolute path before the block and again after it; raises
+            ValueError when what is there may not be replaced.
 
     Raises:
-        OSError: the system's error (a full disk, no permission), with one line that names `path`.
+        OSError: the system's error (a full disk, no permission), with one line that
+            names `path`.
     """
     final = Path(os.path.abspath(path))
     check(final)
     token = secrets.token_hex(4)
-    temporary, retired = (final.with_name(f".{final.name}.{token}.{kind}") for kind in ("tmp", "old"))
+    temporary, retired = (
+        final.with_name(f".{final.name}.{token}.{kind}") for kind in ("tmp", "old")
+    )
     try:
         temporary.mkdir(parents=True)
         yield temporary
         check(final)  # again: time has passed
         _swap(temporary, final, retired)
     except OSError as error:
-        cause = error if error.errno is not None else error.__cause__  # atomic_path has put it into words
+        cause = (
+            error if error.errno is not None else error.__cause__
+        )  # atomic_path has put it into words
         if not isinstance(cause, OSError) or not _concerns(cause, temporary, final):
             raise  # about some other file, such as a source of documents
         reason = cause.strerror or str(cause)
@@ -101,30 +122,43 @@ def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
         temporary.write_bytes(text.encode("utf-8"))
 
 
-def atomic_write_json(path: str | os.PathLike[str], value: Any, *, indent: int | None = 1) -> None:
-    """Write `value` as JSON (UTF-8, a newline at the end) to `path`, whole or not at all."""
+def atomic_write_json(
+    path: str | os.PathLike[str], value: Any, *, indent: int | None = 1
+) -> None:
+    """Write `value` as JSON (UTF-8, a newline at the end) to `path`, whole or not at
+    all.
+    """
     atomic_write_text(path, json.dumps(value, ensure_ascii=False, indent=indent) + "\n")
 
 
-def read_text_blocks(path: str | os.PathLike[str], block_bytes: int = 1 << 20) -> Iterator[str]:
-    """Yield the text of a file in blocks, decoded strictly as UTF-8 and otherwise unchanged (no newline translation).
+def read_text_blocks(
+    path: str | os.PathLike[str], block_bytes: int = 1 << 20
+) -> Iterator[str]:
+    """Yield the text of a file in blocks, decoded strictly as UTF-8 and otherwise
+    unchanged (no newline translation).
 
     Args:
         path: the file.
-        block_bytes: bytes read at a time; a code point on the border goes whole into the next block.
+        block_bytes: bytes read at a time; a code point on the border goes whole into
+            the next block.
 
     Raises:
-        ValueError: the file is not UTF-8; the line names the file and the offset of the first invalid byte.
+        ValueError: the file is not UTF-8; the line names the file and the offset of the
+            first invalid byte.
     """
     with open(path, "rb") as file:
         yield from decode_blocks(file, path, block_bytes)
 
 
-def decode_blocks(file: BinaryIO, name: str | os.PathLike[str], block_bytes: int = 1 << 20) -> Iterator[str]:
-    """Do the same for an open binary file, such as standard input, that errors call `name`.
+def decode_blocks(
+    file: BinaryIO, name: str | os.PathLike[str], block_bytes: int = 1 << 20
+) -> Iterator[str]:
+    """Do the same for an open binary file, such as standard input, that errors call
+    `name`.
 
     Raises:
-        ValueError: the bytes are not UTF-8; the line has `name` and the offset of the first invalid byte.
+        ValueError: the bytes are not UTF-8; the line has `name` and the offset of the
+            first invalid byte.
     """
     decoder = codecs.getincrementaldecoder("utf-8")(errors="strict")
     start = 0  # offset in the file of the block's first byte
@@ -135,10 +169,14 @@ def decode_blocks(file: BinaryIO, name: str | os.PathLike[str], block_bytes: int
             text = decoder.decode(block, final=not block)
         except UnicodeDecodeError as error:
             offset, byte = start - pending + error.start, error.object[error.start]
-            advice = "convert it first, for example with `iconv -f <its encoding> -t utf-8`"
+            advice = (
+                "convert it first, for example with `iconv -f <its encoding> -t utf-8`"
+            )
             if error.reason == "unexpected end of data":
                 advice = "it ends inside a character, so it was probably cut off"
-            raise ValueError(f"{name} is not UTF-8: byte 0x{byte:02x} at offset {offset:,}; {advice}") from None
+            raise ValueError(
+                f"{name} is not UTF-8: byte 0x{byte:02x} at offset {offset:,}; {advice}"
+            ) from None
         start += len(block)
         if text:
             yield text
@@ -154,40 +192,66 @@ def read_json(path: str | os.PathLike[str], what: str) -> dict[str, Any]:
         what: what it should be, for the error: `a tokenizer file`.
 
     Raises:
-        ValueError: not UTF-8, not JSON (with line and column) or no object; the line names the file.
+        ValueError: not UTF-8, not JSON (with line and column) or no object; the line
+            names the file.
     """
     text = "".join(read_text_blocks(path))
     try:
         value: Any = json.loads(text)
     except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno} of {Path(path).stat().st_size:,} bytes"
-        raise ValueError(f"{path} is not {what}: no valid JSON at {place} (cut off, or another kind of file)") from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
-        raise ValueError(f"{path} is not {what}: its JSON cannot be read ({error})") from None
+        place = (
+            f"line {error.lineno}, column {error.colno} of "
+            f"{Path(path).stat().st_size:,} bytes"
+        )
+        raise ValueError(
+            f"{path} is not {what}: no valid JSON at {place} (cut off, or another kind "
+            "of file)"
+        ) from None
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # a number of thousands of digits, thousands of brackets
+        raise ValueError(
+            f"{path} is not {what}: its JSON cannot be read ({error})"
+        ) from None
     if not isinstance(value, dict):
-        raise ValueError(f"{path} is not {what}: a JSON object is expected, not {type(value).__name__}")
+        raise ValueError(
+            f"{path} is not {what}: a JSON object is expected, not "
+            f"{type(value).__name__}"
+        )
     return cast("dict[str, Any]", value)
 
 
 def iter_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Expand files and folders into a sorted list of text files (`.txt`, `.md`, `.jsonl` inside folders, recursively).
+    """Expand files and folders into a sorted list of text files (`.txt`, `.md`,
+    `.jsonl` inside folders, recursively).
 
     Raises:
-        ValueError: a path that does not exist or is empty, a folder without text files, a compressed file, or no path
-            at all.
+        ValueError: a path that does not exist or is empty, a folder without text files,
+            a compressed file, or no path at all.
     """
     found: list[Path] = []
     for name in paths:
         if name == "":  # which Path would take for the current folder
-            raise ValueError("the name of a file or folder is empty; write . for the current folder")
+            raise ValueError(
+                "the name of a file or folder is empty; write . for the current folder"
+            )
         path = Path(name)
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix in TEXT_SUFFIXES)
+            inside = sorted(
+                p for p in path.rglob("*") if p.is_file() and p.suffix in TEXT_SUFFIXES
+            )
             if not inside:
-                raise ValueError(f"no text files in folder {path}; expected one of {', '.join(TEXT_SUFFIXES)}")
+                raise ValueError(
+                    f"no text files in folder {path}; expected one of "
+                    f"{', '.join(TEXT_SUFFIXES)}"
+                )
             found += inside
         elif path.suffix in COMPRESSED_SUFFIXES and path.exists():
-            raise ValueError(f"{path} is compressed; unpack it first, the text is read as plain UTF-8")
+            raise ValueError(
+                f"{path} is compressed; unpack it first, the text is read as plain "
+                "UTF-8"
+            )
         elif path.is_file():
             found.append(path)
         else:
@@ -209,7 +273,9 @@ def _umask() -> int:
 
 
 def _swap(temporary: Path, final: Path, retired: Path) -> None:
-    """Move the new folder into place; an old one is moved aside first, and back if anything goes wrong."""
+    """Move the new folder into place; an old one is moved aside first, and back if
+    anything goes wrong.
+    """
     try:
         if final.exists():
             final.rename(retired)
@@ -224,4 +290,6 @@ def _concerns(error: OSError, temporary: Path, final: Path) -> bool:
     if error.filename is None:  # from a write
         return error.errno in _DISK_FULL
     path = Path(str(error.filename))
-    return path in (final, temporary) or path in final.parents or temporary in path.parents
+    return (
+        path in (final, temporary) or path in final.parents or temporary in path.parents
+    )

@@ -1,11 +1,13 @@
-"""The look of the book's figures: one message each, readable on light and dark pages and without colour vision."""
+"""The look of the book's figures: one message each, readable on light and dark pages
+and without colour vision.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-# Okabe and Ito's palette, which stays distinct for every common kind of colour blindness; black first.
-# Source: M. Okabe and K. Ito, "Color Universal Design", 2008.
+# Okabe and Ito's palette, which stays distinct for every common kind of colour
+# blindness; black first. Source: M. Okabe and K. Ito, "Color Universal Design", 2008.
 BLACK, ORANGE, SKY, GREEN = "#1b1b1b", "#e69f00", "#56b4e9", "#009e73"
 BLUE, RED, PURPLE = "#0072b2", "#d55e00", "#cc79a7"
 PALETTE = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK)
@@ -54,7 +56,16 @@ def use_style() -> None:
     mpl.rcParams["axes.prop_cycle"] = cycler(color=PALETTE) + cycler(marker=MARKERS)
 
 
-def label_line(axes: Any, x: float, y: float, text: str, *, color: str = BLACK, dx: float = 4, dy: float = 0) -> None:
+def label_line(
+    axes: Any,
+    x: float,
+    y: float,
+    text: str,
+    *,
+    color: str = BLACK,
+    dx: float = 4,
+    dy: float = 0,
+) -> None:
     """Write `text` beside a point, instead of a legend that the eye must look up.
 
     Args:
@@ -66,4 +77,12 @@ def label_line(axes: Any, x: float, y: float, text: str, *, color: str = BLACK, 
         dx: shift to the right in points.
         dy: shift upwards in points.
     """
-    axes.annotate(text, (x, y), xytext=(dx, dy), textcoords="offset points", color=color, va="center", fontsize=9)
+    axes.annotate(
+        text,
+        (x, y),
+        xytext=(dx, dy),
+        textcoords="offset points",
+        color=color,
+        va="center",
+        fontsize=9,
+    )

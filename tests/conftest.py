@@ -10,7 +10,9 @@ import pytest
 
 from happyllm_support.cli import main
 
-ENGLISH = "The old man gave the boat to the girl, and the girl gave the boat to the dog.\n\n"
+ENGLISH = (
+    "The old man gave the boat to the girl, and the girl gave the boat to the dog.\n\n"
+)
 CHINESE = "老人把船送给女孩，女孩把船送给小狗。\n\n"
 
 
@@ -24,7 +26,9 @@ def cache(tmp_path_factory, monkeypatch):
 
 @pytest.fixture
 def run(capsys, monkeypatch, cache):
-    """Call `happyllm` in this process: run("data", "list") -> (exit code, stdout, stderr)."""
+    """Call `happyllm` in this process: run("data", "list") -> (exit code, stdout,
+    stderr).
+    """
 
     def call(*arguments, stdin=b""):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
@@ -36,12 +40,16 @@ def run(capsys, monkeypatch, cache):
 
 @pytest.fixture
 def refused(run):
-    """Call `happyllm` with a mistake: one line on stderr, exit code 2, nothing on stdout; returns the line."""
+    """Call `happyllm` with a mistake: one line on stderr, exit code 2, nothing on
+    stdout; returns the line.
+    """
 
     def call(*arguments, stdin=b"", code=2):
         found, out, err = run(*arguments, stdin=stdin)
         assert found == code, (found, out, err)
-        assert err.startswith("happyllm: ") and err.endswith("\n") and err.count("\n") == 1, err
+        assert (
+            err.startswith("happyllm: ") and err.endswith("\n") and err.count("\n") == 1
+        ), err
         assert "Traceback" not in err and not out, (out, err)
         return err
 
@@ -61,11 +69,30 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     (folder / "corpus.txt").write_text((ENGLISH + CHINESE) * 20, "utf-8")
     path = folder / "tokenizer.json"
-    assert main(["tokenizer", "train", str(folder / "corpus.txt"), "--vocab-size", "320", "--output", str(path)]) == 0
+    assert (
+        main(
+            [
+                "tokenizer",
+                "train",
+                str(folder / "corpus.txt"),
+                "--vocab-size",
+                "320",
+                "--output",
+                str(path),
+            ]
+        )
+        == 0
+    )
     return path
 
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+BROWSERS = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "chrome",
+)
 BROWSERS += ("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",)
 FLAGS = [
     "--no-sandbox",
@@ -81,16 +108,23 @@ FLAGS = [
 
 @pytest.fixture(scope="module")
 def browser():
-    """A headless browser, installed or Playwright's own; without one a skip that says how to get it, or a failure."""
+    """A headless browser, installed or Playwright's own; without one a skip that says
+    how to get it, or a failure.
+    """
     absent = pytest.fail if os.environ.get("HAPPYLLM_REQUIRE_BROWSER") else pytest.skip
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
         absent("playwright is not installed, run `make setup`")
-    installed = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    installed = os.environ.get("CHROMIUM") or next(
+        filter(None, map(shutil.which, BROWSERS)), None
+    )
     with sync_playwright() as running:
         if installed is None and not Path(running.chromium.executable_path).exists():
-            absent("no Chromium or Chrome was found; see troubleshooting.html#chromium-missing in the book")
+            absent(
+                "no Chromium or Chrome was found; see "
+                "troubleshooting.html#chromium-missing in the book"
+            )
         launched = running.chromium.launch(executable_path=installed, args=FLAGS)
         yield launched
         launched.close()

@@ -25,7 +25,10 @@ class Sample:
 
 def test_claim_prints_band_and_value(capsys):
     claim("entropy", np.float32(19.651), 19.5, 19.8, "nats")
-    assert capsys.readouterr().out == "✓ entropy: between 19.5 and 19.8 nats, measured 19.65 nats\n"
+    assert (
+        capsys.readouterr().out
+        == "✓ entropy: between 19.5 and 19.8 nats, measured 19.65 nats\n"
+    )
 
 
 def test_exact_claim_prints_no_measured_part(capsys):
@@ -33,13 +36,16 @@ def test_exact_claim_prints_no_measured_part(capsys):
     claim("size", 1262.144, 1262.144, unit="MB")
     claim("rest", 0, -1e-7, 1e-7)
     assert capsys.readouterr().out == (
-        "✓ vocabulary: 50,257\n✓ size: 1,262.144 MB\n✓ rest: between -1e-07 and 1e-07, measured 0\n"
+        "✓ vocabulary: 50,257\n✓ size: 1,262.144 MB\n✓ rest: between -1e-07 and 1e-07, "
+        "measured 0\n"
     )
 
 
 @pytest.mark.parametrize("value", [0.9, 2.1, float("nan"), float("inf"), -1.5])
 def test_value_outside_the_band_fails(value, capsys):
-    with pytest.raises(ClaimError, match="claim does not hold: x should be between 1 and 2"):
+    with pytest.raises(
+        ClaimError, match="claim does not hold: x should be between 1 and 2"
+    ):
         claim("x", value, 1, 2)
     assert capsys.readouterr().out == ""
 
@@ -58,12 +64,22 @@ def test_empty_band_is_refused(band):
 def test_measured_keeps_the_word_that_nbval_cuts_at(capsys):
     measured("training", 12.3456, "s")
     measured("sample", "Once upon a time")
-    assert capsys.readouterr().out == "training: measured 12.35 s\nsample: measured Once upon a time\n"
+    assert (
+        capsys.readouterr().out
+        == "training: measured 12.35 s\nsample: measured Once upon a time\n"
+    )
 
 
 @pytest.mark.parametrize(
     ("number", "text"),
-    [(0, "0"), (3, "3"), (1234567, "1,234,567"), (0.012345, "0.01235"), (1234.567, "1,235"), (1e-9, "1.000e-09")],
+    [
+        (0, "0"),
+        (3, "3"),
+        (1234567, "1,234,567"),
+        (0.012345, "0.01235"),
+        (1234.567, "1,235"),
+        (1e-9, "1.000e-09"),
+    ],
 )
 def test_numbers_have_four_digits(number, text):
     assert claims._format(number) == text
@@ -78,13 +94,21 @@ def shown(monkeypatch, *objects, **options) -> list[Listing]:
 
 def test_show_is_the_source_itself(monkeypatch):
     (listing,) = shown(monkeypatch, sample)
-    assert listing.source.startswith("def sample(x):") and "Say what it does" in listing.source
-    assert listing._repr_markdown_() == f"```python\n# {__name__}\n{listing.source}\n```"
+    assert (
+        listing.source.startswith("def sample(x):")
+        and "Say what it does" in listing.source
+    )
+    assert (
+        listing._repr_markdown_() == f"```python\n# {__name__}\n{listing.source}\n```"
+    )
 
 
 def test_show_without_docstrings_keeps_comments_and_still_compiles(monkeypatch):
     function, cls, prop = shown(monkeypatch, sample, Sample, Sample.half, doc=False)
-    assert function.source == "def sample(x):\n    # a comment that stays\n    return x + 1"
+    assert (
+        function.source
+        == "def sample(x):\n    # a comment that stays\n    return x + 1"
+    )
     assert "A class" not in cls.source and "Half of one" not in cls.source
     assert prop.source == "@property\ndef half(self):\n    return 0.5"
     compile(cls.source, "cls", "exec")
@@ -99,7 +123,10 @@ def test_table_aligns_numbers_and_rounds(monkeypatch):
     seen = []
     monkeypatch.setattr("IPython.display.display", seen.append)
     claims.table(["name", "value"], [["a|b", 3.14159], ["c\nd", None]])
-    assert repr(seen[0]) == "| name | value |\n| :--- | ---: |\n| a\\|b | 3.142 |\n| c\\nd |  |"
+    assert (
+        repr(seen[0])
+        == "| name | value |\n| :--- | ---: |\n| a\\|b | 3.142 |\n| c\\nd |  |"
+    )
 
 
 def test_table_refuses_ragged_rows_and_strange_cells():

@@ -1,4 +1,6 @@
-"""The engine of the experiments, and that what is recorded was made by the code as it stands."""
+"""The engine of the experiments, and that what is recorded was made by the code as it
+stands.
+"""
 
 import json
 import sys
@@ -60,7 +62,9 @@ def test_two_workers_record_what_one_does(tmp_path):
     (experiment,) = load_experiments(write(tmp_path))
     lines = []
     assert record(experiment, tmp_path / "one.json") == 4
-    assert record(experiment, tmp_path / "two.json", workers=2, progress=lines.append) == 4
+    assert (
+        record(experiment, tmp_path / "two.json", workers=2, progress=lines.append) == 4
+    )
     one, two = ([(r["config"], r["seed"], r["result"]) for r in load_records(tmp_path / f, "tens")] for f in
                 ("one.json", "two.json"))  # fmt: skip
     assert one == two and len(lines) == 4
@@ -85,7 +89,9 @@ def test_number_of_workers_is_read_from_the_environment(monkeypatch, value, work
 def test_a_number_of_workers_that_is_none_is_refused(monkeypatch, capsys, value):
     monkeypatch.setenv("WORKERS", value)
     assert tool.main([]) == 2
-    error = f"experiments: error: WORKERS is '{value}'; expected a positive whole number\n"
+    error = (
+        f"experiments: error: WORKERS is '{value}'; expected a positive whole number\n"
+    )
     assert capsys.readouterr().err == error
 
 
@@ -101,7 +107,9 @@ def test_gpu_scale_has_its_own_configurations(tmp_path):
     assert [c["n"] for c, _ in experiment.combinations("gpu")] == [9, 9]
 
 
-@pytest.mark.parametrize(("value", "scale"), [(None, "cpu"), ("", "cpu"), ("cpu", "cpu"), ("gpu", "gpu")])
+@pytest.mark.parametrize(
+    ("value", "scale"), [(None, "cpu"), ("", "cpu"), ("cpu", "cpu"), ("gpu", "gpu")]
+)
 def test_scale_is_read_from_the_environment(monkeypatch, value, scale):
     monkeypatch.delenv("SCALE", raising=False)
     if value is not None:
@@ -112,10 +120,17 @@ def test_scale_is_read_from_the_environment(monkeypatch, value, scale):
 def test_another_scale_is_refused_by_every_tool(monkeypatch, capsys):
     monkeypatch.setenv("SCALE", "GPU")
     monkeypatch.setattr(sys, "argv", ["book.py"])
-    for call, code in ((lambda: tool.main([]), 2), (lambda: nb.main(["run"]), 1), (book.main, 1)):
+    for call, code in (
+        (lambda: tool.main([]), 2),
+        (lambda: nb.main(["run"]), 1),
+        (book.main, 1),
+    ):
         assert call() == code
         error = capsys.readouterr().err
-        assert error.endswith("error: SCALE is 'GPU'; allowed are cpu and gpu\n") and error.count("\n") == 1
+        assert (
+            error.endswith("error: SCALE is 'GPU'; allowed are cpu and gpu\n")
+            and error.count("\n") == 1
+        )
 
 
 def test_errors_are_one_line(tmp_path, capsys):
@@ -127,7 +142,9 @@ def test_errors_are_one_line(tmp_path, capsys):
     with pytest.raises(ValueError, match="records no experiment 'x'; it has none"):
         load_records(tmp_path / "none.json", "x")
     assert tool.main(["99"]) == 2
-    assert capsys.readouterr().err.startswith("experiments: error: none for 99; there are:")
+    assert capsys.readouterr().err.startswith(
+        "experiments: error: none for 99; there are:"
+    )
 
 
 FILES = sorted(tool.FOLDER.glob("[0-9][0-9]_*.py"))
@@ -138,5 +155,9 @@ def test_what_is_recorded_was_made_by_the_present_code(path):
     for experiment in load_experiments(path):
         runs = load_records(tool.RESULTS / f"{path.stem[:2]}.json", experiment.name)
         recorded = [(r["config"], r["seed"]) for r in runs]
-        assert recorded == [(dict(c), s) for c, s in experiment.combinations()], "run `make experiments`"
-        assert all(is_current(r, experiment) for r in runs), "the code changed since: run `make experiments`"
+        assert recorded == [(dict(c), s) for c, s in experiment.combinations()], (
+            "run `make experiments`"
+        )
+        assert all(is_current(r, experiment) for r in runs), (
+            "the code changed since: run `make experiments`"
+        )

@@ -30,13 +30,19 @@ def test_full_disk_is_one_line_that_names_the_file(tmp_path):
 
 
 def test_error_about_another_file_passes_unchanged(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"missing\.txt"), files.atomic_path(tmp_path / "out"):
+    with (
+        pytest.raises(FileNotFoundError, match=r"missing\.txt"),
+        files.atomic_path(tmp_path / "out"),
+    ):
         open(tmp_path / "missing.txt").close()
 
 
 def test_parent_that_is_a_file_is_named(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(OSError, match=r"cannot write .*file/out"), files.atomic_path(tmp_path / "file" / "out"):
+    with (
+        pytest.raises(OSError, match=r"cannot write .*file/out"),
+        files.atomic_path(tmp_path / "file" / "out"),
+    ):
         pass
     long = "x" * 250  # a name that leaves no room for the temporary one beside it
     with (
@@ -62,11 +68,14 @@ def test_blocks_never_split_a_code_point(tmp_path, block_bytes):
 
 @pytest.mark.parametrize("block_bytes", [1, 2, 3, 4, 100])
 @pytest.mark.parametrize(
-    ("content", "offset"), [(b"abc\xffdef", 3), ("语".encode() + b"\xe8\xaf", 3), (b"ab\xe8\xaf!!", 2)]
+    ("content", "offset"),
+    [(b"abc\xffdef", 3), ("语".encode() + b"\xe8\xaf", 3), (b"ab\xe8\xaf!!", 2)],
 )
 def test_invalid_utf8_names_file_and_offset(tmp_path, block_bytes, content, offset):
     (tmp_path / "bad.txt").write_bytes(content)
-    with pytest.raises(ValueError, match=rf"bad\.txt is not UTF-8: byte 0x.. at offset {offset};") as caught:
+    with pytest.raises(
+        ValueError, match=rf"bad\.txt is not UTF-8: byte 0x.. at offset {offset};"
+    ) as caught:
         list(files.read_text_blocks(tmp_path / "bad.txt", block_bytes))
     assert ("probably cut off" in str(caught.value)) == content.endswith(b"\xaf")
     assert ("iconv" in str(caught.value)) != content.endswith(b"\xaf")
@@ -81,8 +90,15 @@ def test_iter_files(tmp_path):
     assert files.iter_files([tmp_path / "c.png"]) == [tmp_path / "c.png"]
     (tmp_path / "empty").mkdir()
     (tmp_path / "a.txt.gz").write_bytes(b"\x1f\x8b")
-    cases = {"no input files": [], "no such file": [tmp_path / "no"], "no text": [tmp_path / "empty"]}
-    cases |= {r"a\.txt\.gz is compressed; unpack": [tmp_path / "a.txt.gz"], "a file or folder is empty; write .": [""]}
+    cases = {
+        "no input files": [],
+        "no such file": [tmp_path / "no"],
+        "no text": [tmp_path / "empty"],
+    }
+    cases |= {
+        r"a\.txt\.gz is compressed; unpack": [tmp_path / "a.txt.gz"],
+        "a file or folder is empty; write .": [""],
+    }
     for message, bad in cases.items():
         with pytest.raises(ValueError, match=message):
             files.iter_files(bad)

@@ -3,7 +3,10 @@ import pytest
 
 from tools import nb
 
-HEADER = "---\nkernelspec:\n  display_name: Python 3\n  language: python\n  name: python3\n---\n\n"
+HEADER = (
+    "---\nkernelspec:\n  display_name: Python 3\n  language: python\n  name: "
+    "python3\n---\n\n"
+)
 
 
 @pytest.fixture
@@ -14,7 +17,9 @@ def chapters(tmp_path, monkeypatch):
 
 
 def put(folder, *cells, name="01_a"):
-    body = "".join(f"# Text\n\n```{{code-cell}} ipython3\n{cell}\n```\n\n" for cell in cells)
+    body = "".join(
+        f"# Text\n\n```{{code-cell}} ipython3\n{cell}\n```\n\n" for cell in cells
+    )
     (folder / f"{name}.md").write_text(HEADER + body)
     return folder / f"{name}.ipynb"
 
@@ -26,7 +31,9 @@ def outputs(path):
 
 def test_run_then_check_then_edit(chapters, capsys):
     notebook = put(chapters, "x = 2", "print(x + 1)")
-    assert nb.main(["check"]) == 1 and "no notebook beside it" in capsys.readouterr().out
+    assert (
+        nb.main(["check"]) == 1 and "no notebook beside it" in capsys.readouterr().out
+    )
     assert nb.main(["run", "01"]) == 0
     assert outputs(notebook) == ["", "3\n"] and nb.main(["check"]) == 0
     before = notebook.read_bytes()
@@ -34,14 +41,20 @@ def test_run_then_check_then_edit(chapters, capsys):
     # Prose alone keeps the outputs ...
     text = notebook.with_suffix(".md")
     text.write_text(text.read_text().replace("# Text", "# Other text"))
-    assert nb.main(["check"]) == 1 and "text and notebook differ" in capsys.readouterr().out
+    assert (
+        nb.main(["check"]) == 1
+        and "text and notebook differ" in capsys.readouterr().out
+    )
     assert nb.main(["sync"]) == 0 and nb.main(["check"]) == 0
     assert outputs(notebook) == ["", "3\n"] and notebook.read_bytes() != before
 
     # ... a changed cell drops all of them, and `run --missing` brings them back.
     text.write_text(text.read_text().replace("x = 2", "x = 5"))
     assert nb.main(["sync"]) == 0 and outputs(notebook) == ["", ""]
-    assert nb.main(["check"]) == 1 and "code cell 1 has never been run" in capsys.readouterr().out
+    assert (
+        nb.main(["check"]) == 1
+        and "code cell 1 has never been run" in capsys.readouterr().out
+    )
     assert nb.main(["run", "--missing"]) == 0 and outputs(notebook) == ["", "6\n"]
     stamp = notebook.stat().st_mtime_ns
     assert nb.main(["run", "--missing"]) == 0 and notebook.stat().st_mtime_ns == stamp
@@ -77,20 +90,32 @@ def test_stored_error_widget_and_size_are_found(chapters):
     assert nb.main(["run"]) == 0
     stored = nbformat.read(notebook, 4)
     cell = nb.code_cells(stored)[0]
-    widget = {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "x" * 2_000_000}
+    widget = {
+        "application/vnd.jupyter.widget-view+json": {},
+        "text/plain": "x" * 2_000_000,
+    }
     cell.outputs = [
         nbformat.v4.new_output("error", ename="E", evalue="", traceback=[]),
         nbformat.v4.new_output("display_data", widget),
     ]
     nb.write(stored, notebook)
     problems = "\n".join(nb.check(notebook.with_suffix(".md")))
-    assert "stores an error" in problems and "stores a widget" in problems and "more than 1,500,000" in problems
+    assert (
+        "stores an error" in problems
+        and "stores a widget" in problems
+        and "more than 1,500,000" in problems
+    )
 
 
 def test_a_chapter_has_several_names(chapters):
     put(chapters, "1")
     put(chapters, "1", name="10_b")
-    for name, found in {"1": "01_a", "01": "01_a", "chapters/01_a.ipynb": "01_a", "10": "10_b"}.items():
+    for name, found in {
+        "1": "01_a",
+        "01": "01_a",
+        "chapters/01_a.ipynb": "01_a",
+        "10": "10_b",
+    }.items():
         assert [p.stem for p in nb.find_chapters([name])] == [found]
 
 
@@ -105,4 +130,6 @@ def test_gpu_scale_writes_elsewhere(chapters, monkeypatch, tmp_path):
     monkeypatch.setattr(nb, "ROOT", tmp_path)
     notebook = put(chapters, "print(1)")
     assert nb.main(["run"]) == 0
-    assert not notebook.exists() and (tmp_path / "build/gpu/chapters/01_a.ipynb").exists()
+    assert (
+        not notebook.exists() and (tmp_path / "build/gpu/chapters/01_a.ipynb").exists()
+    )

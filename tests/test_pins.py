@@ -28,7 +28,11 @@ def test_environment_yml_is_what_the_pins_say():
     text = (pins.ROOT / "environment.yml").read_text("utf-8")
     assert text == pins.render_environment(PINS), "run `python tools/pins.py`"
     environment = yaml.safe_load(text)
-    python = next(d for d in environment["dependencies"] if isinstance(d, str) and d.startswith("python="))
+    python = next(
+        d
+        for d in environment["dependencies"]
+        if isinstance(d, str) and d.startswith("python=")
+    )
     low, high = re.findall(r"\d+\.(\d+)", PYPROJECT["project"]["requires-python"])
     assert int(low) <= int(python.split(".")[1]) < int(high)
     (wanted,) = (d["pip"] for d in environment["dependencies"] if isinstance(d, dict))
@@ -41,5 +45,13 @@ def test_torch_is_pinned_without_a_build_and_accepted_from_2_6():
 
 
 def test_no_pin_carries_an_address():
-    for name in ("constraints.txt", "environment.yml", "pyproject.toml", "Makefile", "tools/setup.py"):
-        assert "://" not in (pins.ROOT / name).read_text("utf-8"), f"{name} names a host"
+    for name in (
+        "constraints.txt",
+        "environment.yml",
+        "pyproject.toml",
+        "Makefile",
+        "tools/setup.py",
+    ):
+        assert "://" not in (pins.ROOT / name).read_text("utf-8"), (
+            f"{name} names a host"
+        )

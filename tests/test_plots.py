@@ -15,7 +15,9 @@ def test_lines_differ_in_colour_and_marker_on_a_light_card():
         figure, axes = plt.subplots()
         lines = [axes.plot([0, 1], [0, i])[0] for i in range(len(plots.PALETTE))]
         plots.label_line(axes, 1, 2, "two")
-        assert len({(line.get_color(), line.get_marker()) for line in lines}) == len(lines)
+        assert len({(line.get_color(), line.get_marker()) for line in lines}) == len(
+            lines
+        )
         assert luminance(figure.get_facecolor()) > 0.95
         assert [t.get_text() for t in axes.texts] == ["two"]
         plt.close(figure)

@@ -11,7 +11,9 @@ from tools import setup
 def calls(monkeypatch):
     """Record pip calls instead of making them."""
     seen = []
-    monkeypatch.setattr(setup, "pip", lambda python, *arguments, check=True: seen.append(arguments) or 0)
+    monkeypatch.setattr(
+        setup, "pip", lambda python, *arguments, check=True: seen.append(arguments) or 0
+    )
     return seen
 
 
@@ -20,7 +22,10 @@ def torch_versions(monkeypatch, *versions):
     monkeypatch.setattr(setup, "torch_version", lambda python: remaining.pop(0))
 
 
-@pytest.mark.parametrize(("there", "choice"), [("2.13.0+cpu", "cpu"), ("2.13.0+cu130", "cuda"), ("2.6.1", "installed")])
+@pytest.mark.parametrize(
+    ("there", "choice"),
+    [("2.13.0+cpu", "cpu"), ("2.13.0+cu130", "cuda"), ("2.6.1", "installed")],
+)
 def test_a_build_that_fits_is_used_as_it_is(monkeypatch, calls, there, choice):
     monkeypatch.setattr(sys, "platform", "linux")
     torch_versions(monkeypatch, there)
@@ -29,19 +34,30 @@ def test_a_build_that_fits_is_used_as_it_is(monkeypatch, calls, there, choice):
 
 @pytest.mark.parametrize(
     ("there", "choice"),
-    [("2.13.0+cu130", "cpu"), ("2.13.0+cpu", "cuda"), ("2.12.0+cpu", "cpu"), (None, "cpu")],
+    [
+        ("2.13.0+cu130", "cpu"),
+        ("2.13.0+cpu", "cuda"),
+        ("2.12.0+cpu", "cpu"),
+        (None, "cpu"),
+    ],
 )
 def test_another_build_or_version_is_replaced(monkeypatch, calls, there, choice):
     monkeypatch.setattr(sys, "platform", "linux")
     torch_versions(monkeypatch, there, "2.13.0+new")
     assert setup.install_torch("python", choice) == "2.13.0+new"
-    assert calls == [("install", "torch==2.13.0+cpu" if choice == "cpu" else "torch==2.13.0")]
+    assert calls == [
+        ("install", "torch==2.13.0+cpu" if choice == "cpu" else "torch==2.13.0")
+    ]
 
 
-@pytest.mark.parametrize(("there", "found"), [(None, "found none"), ("2.5.1", "found 2.5.1")])
+@pytest.mark.parametrize(
+    ("there", "found"), [(None, "found none"), ("2.5.1", "found 2.5.1")]
+)
 def test_installed_needs_one_that_is_recent_enough(monkeypatch, calls, there, found):
     torch_versions(monkeypatch, there)
-    with pytest.raises(setup.SetupError, match=rf"needs PyTorch 2\.6 or later, {found}"):
+    with pytest.raises(
+        setup.SetupError, match=rf"needs PyTorch 2\.6 or later, {found}"
+    ):
         setup.install_torch("python", "installed")
 
 
@@ -50,14 +66,21 @@ def test_wrong_python_is_one_line(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["setup.py"])
     assert setup.main() == 2
     error = capsys.readouterr().err
-    assert error.startswith("setup: error: Python 3.11 or 3.12 is needed, this is") and error.count("\n") == 1
+    assert (
+        error.startswith("setup: error: Python 3.11 or 3.12 is needed, this is")
+        and error.count("\n") == 1
+    )
 
 
 def test_second_run_does_nothing(tmp_path, monkeypatch, calls):
     venv = tmp_path / "venv"
     (venv / "bin").mkdir(parents=True)
     (venv / "bin" / "python").symlink_to(sys.executable)
-    monkeypatch.setattr(setup, "install_torch", lambda python, choice: calls.append("torch") or "2.13.0+cpu")
+    monkeypatch.setattr(
+        setup,
+        "install_torch",
+        lambda python, choice: calls.append("torch") or "2.13.0+cpu",
+    )
     setup.setup(venv, "cpu")
     assert calls[0] == "torch" and calls[1][0] == "install"
     assert "torch==2.13.0+cpu\n" in (venv / "happyllm-constraints.txt").read_text()
@@ -72,5 +95,7 @@ def test_make_alone_explains_every_target():
     text = (setup.ROOT / "Makefile").read_text()
     targets = " ".join(re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)).split()
     assert {"book", "test", "labs", "lab-reset"} <= set(targets)
-    shown = subprocess.run(["make", "-s"], cwd=setup.ROOT, capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        ["make", "-s"], cwd=setup.ROOT, capture_output=True, text=True, check=True
+    ).stdout
     assert [t for t in targets if t != "help" and f"make {t}" not in shown] == []

@@ -1,6 +1,8 @@
-"""The environment in which chapters run, the same when they are executed and when they are checked.
+"""The environment in which chapters run, the same when they are executed and when they
+are checked.
 
-One thread, because nbval runs two notebooks on two cores and sums depend on the number of threads; and no network.
+One thread, because nbval runs two notebooks on two cores and sums depend on the number
+of threads; and no network.
 """
 
 from __future__ import annotations

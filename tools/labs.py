@@ -3,8 +3,9 @@
     python tools/labs.py stubs     # labs/.stubs from the files in labs/, and the list of labs in the book
     python tools/labs.py check     # whether both are as they would be written now; nothing is written
 
-`stubs` is for authors: it takes the files of `labs/` as they are for what a learner shall begin with. `check` belongs
-into a checkout in which nobody has solved anything; `make lint` calls it where HAPPYLLM_PRISTINE_LABS is set, as in CI.
+`stubs` is for authors: it takes the files of `labs/` as they are for what a learner
+shall begin with. `check` belongs into a checkout in which nobody has solved anything;
+`make lint` calls it where HAPPYLLM_PRISTINE_LABS is set, as in CI.
 """
 
 from __future__ import annotations
@@ -28,9 +29,17 @@ def table(labs: list[Lab]) -> str:
     lines = [":::{list-table}", ":header-rows: 1", ":widths: 35 65", ""]
     lines += ["* - Lab", "  - Functions, with points"]
     for lab in labs:
-        functions = ", ".join(f"`{check.name}` {check.points}" for check in lab.checks.values())
-        title = f"**{lab.id.removeprefix('lab')} {lab.title}**, after {{doc}}`chapter {lab.chapter[:2]}"
-        lines += [f"* - {title} <../chapters/{lab.chapter}>`:", f"    {lab.points} points, about {lab.minutes} minutes"]
+        functions = ", ".join(
+            f"`{check.name}` {check.points}" for check in lab.checks.values()
+        )
+        title = (
+            f"**{lab.id.removeprefix('lab')} {lab.title}**, after {{doc}}`chapter "
+            f"{lab.chapter[:2]}"
+        )
+        lines += [
+            f"* - {title} <../chapters/{lab.chapter}>`:",
+            f"    {lab.points} points, about {lab.minutes} minutes",
+        ]
         lines += [f"  - {functions}"]
     return "\n".join([*lines, ":::", ""])
 
@@ -50,7 +59,9 @@ def differences(root: Path) -> list[str]:
         for path, content in files.items()
         if not path.is_file() or path.read_bytes() != content
     ]
-    left_over = sorted(path for path in (root / "labs" / FOLDER).glob("*.py") if path not in files)
+    left_over = sorted(
+        path for path in (root / "labs" / FOLDER).glob("*.py") if path not in files
+    )
     return found + [f"{path.relative_to(root)} belongs to no lab" for path in left_over]
 
 
@@ -65,7 +76,9 @@ def write(root: Path) -> None:
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(description="Keep what is derived from the labs in step with them.")
+    parser = argparse.ArgumentParser(
+        description="Keep what is derived from the labs in step with them."
+    )
     parser.add_argument("action", choices=("stubs", "check"))
     action = parser.parse_args(arguments).action
     try:

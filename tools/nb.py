@@ -1,11 +1,15 @@
-"""Keep chapters and their notebooks together: `python tools/nb.py sync|run|check [CHAPTER ...]`.
+"""Keep chapters and their notebooks together:
+`python tools/nb.py sync|run|check [CHAPTER ...]`.
 
-`chapters/NN_name.md` (MyST) is what people edit. `chapters/NN_name.ipynb` beside it holds the same cells and their
-outputs, and only this program writes it:
+`chapters/NN_name.md` (MyST) is what people edit. `chapters/NN_name.ipynb` beside it
+holds the same cells and their outputs, and only this program writes it:
 
-- `sync` takes over the text; outputs stay as long as no code cell has changed, and are dropped when one has.
-- `run` executes chapters from the top and stores the outputs; `--missing` only those that have no valid ones.
-- `check` names every pair that is out of step, every cell that never ran, every stored error.
+- `sync` takes over the text; outputs stay as long as no code cell has changed, and are
+  dropped when one has.
+- `run` executes chapters from the top and stores the outputs; `--missing` only those
+  that have no valid ones.
+- `check` names every pair that is out of step, every cell that never ran, every stored
+  error.
 """
 
 from __future__ import annotations
@@ -43,7 +47,9 @@ class NotebookError(Exception):
 
 
 def find_chapters(names: list[str]) -> list[Path]:
-    """The chapters' text files: all of them, or those whose number (1, 01) or beginning (01_tok) is named."""
+    """The chapters' text files: all of them, or those whose number (1, 01) or beginning
+    (01_tok) is named.
+    """
     everything = sorted(CHAPTERS.glob("[0-9][0-9]_*.md"))
     chosen: list[Path] = []
     for name in names:
@@ -64,19 +70,27 @@ def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
 def read_pair(text: Path) -> tuple[NotebookNode, NotebookNode | None]:
     """The notebook that the text describes, and the stored one with outputs."""
     stored = text.with_suffix(".ipynb")
-    return jupytext.read(text), nbformat.read(stored, as_version=4) if stored.exists() else None
+    return jupytext.read(text), nbformat.read(
+        stored, as_version=4
+    ) if stored.exists() else None
 
 
 def merge(text: Path) -> NotebookNode:
-    """The text's cells with the stored outputs, or without any when a code cell differs.
+    """The text's cells with the stored outputs, or without any when a code cell
+    differs.
 
-    A changed cell may change what every later cell prints, and an earlier one has been run with a kernel that has since
-    ended: outputs are therefore kept all or not at all.
+    A changed cell may change what every later cell prints, and an earlier one has been
+    run with a kernel that has since ended: outputs are therefore kept all or not at
+    all.
     """
     notebook, stored = read_pair(text)
     seen: Counter[str] = Counter()
-    for cell in notebook.cells:  # ids that depend on the text alone, so that diffs stay small
-        digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:8]
+    for (
+        cell
+    ) in notebook.cells:  # ids that depend on the text alone, so that diffs stay small
+        digest = hashlib.sha256(
+            f"{cell.cell_type}\n{cell.source}".encode()
+        ).hexdigest()[:8]
         seen[digest] += 1
         cell["id"] = f"{digest}-{seen[digest]}"
     ours, theirs = code_cells(notebook), code_cells(stored) if stored else []
@@ -85,8 +99,13 @@ def merge(text: Path) -> NotebookNode:
             cell.outputs, cell.execution_count = old.outputs, old.execution_count
     kernel = notebook.metadata.get("kernelspec")
     if kernel is None:
-        raise NotebookError(f"{text.name} names no kernelspec in its header; copy the header of another chapter")
-    notebook.metadata = nbformat.from_dict({"kernelspec": kernel, "language_info": LANGUAGE})
+        raise NotebookError(
+            f"{text.name} names no kernelspec in its header; copy the header of "
+            "another chapter"
+        )
+    notebook.metadata = nbformat.from_dict(
+        {"kernelspec": kernel, "language_info": LANGUAGE}
+    )
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     return notebook
 
@@ -110,10 +129,12 @@ def sync(text: Path) -> None:
 
 
 def run(text: Path, timeout: int) -> None:
-    """Execute a chapter from the top and store its outputs; with SCALE=gpu under build/gpu, else beside the text.
+    """Execute a chapter from the top and store its outputs; with SCALE=gpu under
+    build/gpu, else beside the text.
 
     Raises:
-        NotebookError: a cell failed; the message shows it. The stored notebook stays as it was.
+        NotebookError: a cell failed; the message shows it. The stored notebook stays as
+            it was.
     """
     notebook = merge(text)
     for cell in code_cells(notebook):
@@ -121,11 +142,17 @@ def run(text: Path, timeout: int) -> None:
     print(f"{text.stem} ...", end=" ", flush=True)
     start = time.perf_counter()
     resources = {"metadata": {"path": str(text.parent)}}
-    options: dict[str, Any] = {"record_timing": False, "store_widget_state": False, "kernel_name": "python3"}
+    options: dict[str, Any] = {
+        "record_timing": False,
+        "store_widget_state": False,
+        "kernel_name": "python3",
+    }
     # Without encryption the kernel warns about its open port, on every run.
     options["config"] = Config({"KernelManager": {"transport_encryption": "auto"}})
     try:
-        NotebookClient(notebook, timeout=timeout, resources=resources, **options).execute()
+        NotebookClient(
+            notebook, timeout=timeout, resources=resources, **options
+        ).execute()
     except (CellExecutionError, TimeoutError) as error:
         print(f"failed after {time.perf_counter() - start:.1f} s", flush=True)
         raise NotebookError(f"{text.name}: {str(error).strip()}") from None
@@ -136,7 +163,11 @@ def run(text: Path, timeout: int) -> None:
     notebook.metadata["language_info"] = LANGUAGE
     for problem in find_problems(notebook, text.stem):
         raise NotebookError(problem)
-    write(notebook, (ROOT / "build" / "gpu" / "chapters" if wants_gpu() else text.parent) / f"{text.stem}.ipynb")
+    write(
+        notebook,
+        (ROOT / "build" / "gpu" / "chapters" if wants_gpu() else text.parent)
+        / f"{text.stem}.ipynb",
+    )
 
 
 def wants_gpu() -> bool:
@@ -151,14 +182,21 @@ def check(text: Path) -> list[str]:
     """Every reason for which this pair may not be committed, one line each."""
     described, stored = read_pair(text)
     if stored is None:
-        return [f"{text.name}: no notebook beside it (make execute CHAPTER={text.stem[:2]})"]
+        return [
+            f"{text.name}: no notebook beside it (make execute CHAPTER={text.stem[:2]})"
+        ]
     problems: list[str] = []
     if _comparable(described) != _comparable(stored):
-        problems.append(f"{text.stem}: text and notebook differ (make execute CHAPTER={text.stem[:2]})")
+        problems.append(
+            f"{text.stem}: text and notebook differ (make execute "
+            f"CHAPTER={text.stem[:2]})"
+        )
     problems += find_problems(stored, text.stem)
     size = text.with_suffix(".ipynb").stat().st_size
     if size > MAX_BYTES:
-        problems.append(f"{text.stem}: the notebook has {size:,} bytes, more than {MAX_BYTES:,}")
+        problems.append(
+            f"{text.stem}: the notebook has {size:,} bytes, more than {MAX_BYTES:,}"
+        )
     return problems
 
 
@@ -170,30 +208,51 @@ def find_problems(notebook: NotebookNode, name: str) -> list[str]:
         mime = [kind for output in cell.outputs for kind in output.get("data", {})]
         if cell.execution_count is None and "skip-execution" not in tags:
             problems.append(f"{where} has never been run, nbval would pass it unseen")
-        if "raises-exception" not in tags and any(o.output_type == "error" for o in cell.outputs):
+        if "raises-exception" not in tags and any(
+            o.output_type == "error" for o in cell.outputs
+        ):
             problems.append(f"{where} stores an error")
         if any(o.get("name") == "stderr" for o in cell.outputs):
-            problems.append(f"{where} wrote to stderr (a warning or a progress bar), which differs between machines")
+            problems.append(
+                f"{where} wrote to stderr (a warning or a progress bar), which differs "
+                "between machines"
+            )
         if any(kind.startswith("application/vnd.jupyter.widget") for kind in mime):
-            problems.append(f"{where} stores a widget, which pulls scripts from the network into the book")
+            problems.append(
+                f"{where} stores a widget, which pulls scripts from the network into "
+                "the book"
+            )
         if cell.source.rstrip().endswith(";"):
             problems.append(f"{where} ends in ';', which nbval does not honour")
     return problems
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one verb over chapters; 0 when all is well, 1 for problems in chapters, 2 for a wrong call."""
+    """Run one verb over chapters; 0 when all is well, 1 for problems in chapters, 2 for
+    a wrong call.
+    """
     parser = argparse.ArgumentParser(prog="nb", description=__doc__.splitlines()[0])
     parser.add_argument("verb", choices=["sync", "run", "check"])
-    parser.add_argument("chapters", nargs="*", help="number or name, for example 01; all without one")
-    parser.add_argument("--missing", action="store_true", help="run: only chapters without valid outputs")
-    parser.add_argument("--timeout", type=int, default=1200, help="run: seconds allowed per cell")
+    parser.add_argument(
+        "chapters", nargs="*", help="number or name, for example 01; all without one"
+    )
+    parser.add_argument(
+        "--missing",
+        action="store_true",
+        help="run: only chapters without valid outputs",
+    )
+    parser.add_argument(
+        "--timeout", type=int, default=1200, help="run: seconds allowed per cell"
+    )
     options = parser.parse_args(arguments)
     try:
         chapters = find_chapters(options.chapters)
         if options.verb == "check":
             problems = [line for text in chapters for line in check(text)]
-            print("\n".join(problems) or f"{len(chapters)} chapters: text and outputs agree")
+            print(
+                "\n".join(problems)
+                or f"{len(chapters)} chapters: text and outputs agree"
+            )
             if problems:
                 print("see book/troubleshooting.md#out-of-sync")
             return int(bool(problems))
@@ -215,9 +274,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _comparable(notebook: NotebookNode) -> list[tuple[str, str, dict[str, Any]]]:
-    """What must be the same on both sides: kind, source and lasting metadata of each cell."""
+    """What must be the same on both sides: kind, source and lasting metadata of each
+    cell.
+    """
     return [
-        (c.cell_type, c.source.rstrip("\n"), {k: v for k, v in c.metadata.items() if k not in VOLATILE_METADATA})
+        (
+            c.cell_type,
+            c.source.rstrip("\n"),
+            {k: v for k, v in c.metadata.items() if k not in VOLATILE_METADATA},
+        )
         for c in notebook.cells
     ]
 

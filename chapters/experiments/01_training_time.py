@@ -1,14 +1,17 @@
-"""How the time of training grows with the text, for three trainers that learn the same merges.
+"""How the time of training grows with the text, for three trainers that learn the same
+merges.
 
 - `textbook` counts all pairs of the whole text for every merge (`bpe_naive.py`);
-- `counted` does so too, but over the *different* words, each weighted by how often it occurs;
+- `counted` does so too, but over the *different* words, each weighted by how often it
+  occurs;
 - `indexed` looks only at the places that a merge changes (`pair_index.py`).
 
-Time is that of the process (CPU seconds), so that other programs disturb it little. Beside it stands a count that is
-the same on every machine: how many tokens a trainer looked at.
+Time is that of the process (CPU seconds), so that other programs disturb it little.
+Beside it stands a count that is the same on every machine: how many tokens a trainer
+looked at.
 
-`real` needs the corpora tinyshakespeare, wikitext-2/valid and chinese-poetry in the cache; `stories` is the built-in
-story world.
+`real` needs the corpora tinyshakespeare, wikitext-2/valid and chinese-poetry in the
+cache; `stories` is the built-in story world.
 """
 
 from __future__ import annotations
@@ -24,12 +27,12 @@ from typing import Any
 from unittest import mock
 
 from happyllm_support.experiments import Config, Experiment
-from happyllm_support.text.bpe import BYTE_ORDER, BPEConfig, learn_merges
-from happyllm_support.text.bpe_naive import merge_pair, train_bpe_naive
-from happyllm_support.text.corpora import open_corpus
-from happyllm_support.text.counting import count_pretokens
-from happyllm_support.text.pair_index import Corpus
-from happyllm_support.text.storyworld import StoryWorld
+from happyllm_support.text.corpora.access import open_corpus
+from happyllm_support.text.storyworld.world import StoryWorld
+from happyllm_support.text.tokenizer.bpe import BYTE_ORDER, BPEConfig, learn_merges
+from happyllm_support.text.tokenizer.bpe_naive import merge_pair, train_bpe_naive
+from happyllm_support.text.tokenizer.counting import count_pretokens
+from happyllm_support.text.tokenizer.pair_index import Corpus
 
 MERGES = 200
 CORPORA = ("tinyshakespeare", "wikitext-2/valid", "chinese-poetry")
@@ -55,20 +58,28 @@ def documents(text: str, kilobytes: float, seed: int) -> list[str]:
         left -= len(document.encode())
         if left <= 0:
             return chosen
-    raise ValueError(f"{text}: no {kilobytes:g} kB of text, {left / 1000:.0f} kB are missing")
+    raise ValueError(
+        f"{text}: no {kilobytes:g} kB of text, {left / 1000:.0f} kB are missing"
+    )
 
 
 def world() -> str:
-    """Eight digits that stand for the present story world: with other stories, records of it are out of date."""
+    """Eight digits that stand for the present story world: with other stories, records
+    of it are out of date.
+    """
     stories = StoryWorld().stories(40, seed=0, language="both")
     return hashlib.sha256("\n".join(stories).encode()).hexdigest()[:8]
 
 
-def learn_by_recounting(counts: Mapping[str, int], n_merges: int) -> tuple[list[tuple[int, int]], int, int]:
-    """Learn merges from the different words and their counts, counting all pairs again for each merge.
+def learn_by_recounting(
+    counts: Mapping[str, int], n_merges: int
+) -> tuple[list[tuple[int, int]], int, int]:
+    """Learn merges from the different words and their counts, counting all pairs again
+    for each merge.
 
     Returns:
-        The merges; the tokens that this looked at; the tokens that looking at the whole text would have meant.
+        The merges; the tokens that this looked at; the tokens that looking at the whole
+        text would have meant.
     """
     words = [(list(word.encode()), count) for word, count in counts.items()]
     merges: list[tuple[int, int]] = []
@@ -80,15 +91,28 @@ def learn_by_recounting(counts: Mapping[str, int], n_merges: int) -> tuple[list[
             textbook += len(ids) * count
             for pair in pairwise(ids):
                 pairs[pair] += count
-        best = min(pairs, key=lambda pair: (-pairs[pair], RANK.get(pair[0], pair[0]), RANK.get(pair[1], pair[1])))
-        words = [(merge_pair(ids, best, 256 + len(merges)), count) for ids, count in words]
+        best = min(
+            pairs,
+            key=lambda pair: (
+                -pairs[pair],
+                RANK.get(pair[0], pair[0]),
+                RANK.get(pair[1], pair[1]),
+            ),
+        )
+        words = [
+            (merge_pair(ids, best, 256 + len(merges)), count) for ids, count in words
+        ]
         merges.append(best)
     return merges, looked_at, textbook
 
 
-def learn_by_index(counts: Mapping[str, int], n_merges: int) -> tuple[list[tuple[int, int]], int]:
+def learn_by_index(
+    counts: Mapping[str, int], n_merges: int
+) -> tuple[list[tuple[int, int]], int]:
     """Learn merges with the finished trainer, and count the places that it looks at."""
-    looked_at = sum(len(word.encode()) for word in counts)  # all of them once, in the beginning
+    looked_at = sum(
+        len(word.encode()) for word in counts
+    )  # all of them once, in the beginning
     still_there = Corpus.still_there
 
     def counting(self: Corpus, left: int, right: int, places: Any) -> Any:
@@ -104,7 +128,8 @@ def run(config: Config, seed: int) -> dict[str, Any]:
     """Train on part of the text with one trainer, reading and splitting included.
 
     Returns:
-        `cpu_seconds`, the tokens `looked_at`, and the `last_merge`, which is the same for all trainers.
+        `cpu_seconds`, the tokens `looked_at`, and the `last_merge`, which is the same
+        for all trainers.
     """
     texts = documents(str(config["text"]), float(config["kilobytes"]), seed)
     settings = BPEConfig(vocab_size=256 + MERGES, min_frequency=1, special_tokens=())
@@ -114,12 +139,18 @@ def run(config: Config, seed: int) -> dict[str, Any]:
         seconds = time.process_time() - start
         looked_at = learn_by_recounting(count_pretokens(texts).counts, MERGES)[2]
     elif config["trainer"] == "counted":
-        merges, looked_at, _ = learn_by_recounting(count_pretokens(texts).counts, MERGES)
+        merges, looked_at, _ = learn_by_recounting(
+            count_pretokens(texts).counts, MERGES
+        )
         seconds = time.process_time() - start
     else:
         merges, looked_at = learn_by_index(count_pretokens(texts).counts, MERGES)
         seconds = time.process_time() - start
-    return {"cpu_seconds": round(seconds, 4), "looked_at": looked_at, "last_merge": list(merges[-1])}
+    return {
+        "cpu_seconds": round(seconds, 4),
+        "looked_at": looked_at,
+        "last_merge": list(merges[-1]),
+    }
 
 
 WORLD = world()
@@ -128,7 +159,8 @@ EXPERIMENTS = [
         name="training time",
         run=run,
         configs=[
-            {"text": text, "trainer": trainer, "kilobytes": kilobytes} | ({"world": WORLD} if text == "stories" else {})
+            {"text": text, "trainer": trainer, "kilobytes": kilobytes}
+            | ({"world": WORLD} if text == "stories" else {})
             for text, trainer, largest in (
                 ("stories", "textbook", 25),
                 ("stories", "counted", 25),

@@ -1,9 +1,12 @@
-"""From GPT-2 to LLaMA2, one change at a time, each rung as large, or as expensive, as the GPT-2 at the bottom.
+"""From GPT-2 to LLaMA2, one change at a time, each rung as large, or as expensive, as
+the GPT-2 at the bottom.
 
-A rung keeps all changes of the rungs below it. What a change adds or saves in parameters (or in arithmetic) is taken
-from, or given to, the width of the MLPs: `d_ff` is the one for which the model comes closest to the GPT-2. Where the
-two demands lie within 3 % of each other, one model between them serves both. Everything else is equal: stories, their
-order, optimizer, learning rate, steps. The lowest rung is the course's GPT2, the highest its Llama2, weight by weight.
+A rung keeps all changes of the rungs below it. What a change adds or saves in
+parameters (or in arithmetic) is taken from, or given to, the width of the MLPs: `d_ff`
+is the one for which the model comes closest to the GPT-2. Where the two demands lie
+within 3 % of each other, one model between them serves both. Everything else is equal:
+stories, their order, optimizer, learning rate, steps. The lowest rung is the course's
+GPT2, the highest its Llama2, weight by weight.
 """
 
 from __future__ import annotations
@@ -18,13 +21,20 @@ from happyllm_support.experiments import Config, Experiment
 from happyllm_support.model.attention import Attention
 from happyllm_support.model.context import build_context
 from happyllm_support.model.costs import forward_flops_per_token, parameter_counts
-from happyllm_support.model.layers import GELUMLP, Block, LayerNorm, RMSNorm, SwiGLU, initialise_normal
+from happyllm_support.model.layers import (
+    GELUMLP,
+    Block,
+    LayerNorm,
+    RMSNorm,
+    SwiGLU,
+    initialise_normal,
+)
 from happyllm_support.model.positions import LearnedPositions, RotaryPositions
-from happyllm_support.text.batches import BatchConfig, TokenBatches
-from happyllm_support.text.bpe import BPEConfig, train_bpe
-from happyllm_support.text.in_memory import InMemoryDataset, encode_documents
-from happyllm_support.text.storyworld import StoryWorld
-from happyllm_support.text.tokenizer import Tokenizer
+from happyllm_support.text.shards.batches import BatchConfig, TokenBatches
+from happyllm_support.text.shards.in_memory import InMemoryDataset, encode_documents
+from happyllm_support.text.storyworld.world import StoryWorld
+from happyllm_support.text.tokenizer.bpe import BPEConfig, train_bpe
+from happyllm_support.text.tokenizer.tokenizer import Tokenizer
 from happyllm_support.training.loop import TrainConfig, evaluate, train
 
 VOCAB_SIZE, MAX_SEQ_LEN = 1024, 104  # no story that is read here is longer
@@ -81,10 +91,22 @@ class Hybrid(nn.Module):
         if parts["tied"]:
             self.lm_head.weight = self.tok_emb.weight
 
-    def forward(self, ids: Tensor, *, positions: Tensor | None = None, segments: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        ids: Tensor,
+        *,
+        positions: Tensor | None = None,
+        segments: Tensor | None = None,
+    ) -> Tensor:
         """Score every token as the next one, as GPT2 and Llama2 do."""
         context = build_context(
-            ids, positions, segments, None, vocab_size=VOCAB_SIZE, max_seq_len=MAX_SEQ_LEN, rotary=self.rotary
+            ids,
+            positions,
+            segments,
+            None,
+            vocab_size=VOCAB_SIZE,
+            max_seq_len=MAX_SEQ_LEN,
+            rotary=self.rotary,
         )
         x = self.tok_emb(ids)  # (B, T, C)
         if self.pos_emb is not None:
@@ -98,24 +120,37 @@ def cost(rung: str, d_ff: int, budget: str) -> float:
     """Parameters, or operations per token of a story's length, of a rung's model."""
     with torch.device("meta"):
         model = Hybrid(parts_of(rung), d_ff)
-    return sum(parameter_counts(model).values()) if budget == "parameters" else forward_flops_per_token(model, 85)
+    return (
+        sum(parameter_counts(model).values())
+        if budget == "parameters"
+        else forward_flops_per_token(model, 85)
+    )
 
 
 def width_at_equal(budget: str, rung: str) -> int:
-    """The d_ff for which a rung costs what the GPT-2 with d_ff = 4 C costs; costs are linear in d_ff."""
+    """The d_ff for which a rung costs what the GPT-2 with d_ff = 4 C costs; costs are
+    linear in d_ff.
+    """
     at_0, at_1 = cost(rung, 1, budget), cost(rung, 2, budget)
     return round((cost("GPT-2", 4 * D_MODEL, budget) - at_0) / (at_1 - at_0)) + 1
 
 
 def ladder() -> list[dict[str, int | str]]:
-    """A configuration for each rung and budget; one for both where they ask for about the same width."""
+    """A configuration for each rung and budget; one for both where they ask for about
+    the same width.
+    """
     configs: list[dict[str, int | str]] = []
     for rung in RUNGS:
-        widths = {budget: width_at_equal(budget, rung) for budget in ("parameters", "flops")}
+        widths = {
+            budget: width_at_equal(budget, rung) for budget in ("parameters", "flops")
+        }
         low, high = sorted(widths.values())
         if high - low <= 0.03 * low:
             widths = {"both": (low + high) // 2}
-        configs += [{"rung": rung, "equal": budget, "d_ff": d_ff} for budget, d_ff in widths.items()]
+        configs += [
+            {"rung": rung, "equal": budget, "d_ff": d_ff}
+            for budget, d_ff in widths.items()
+        ]
     return configs
 
 
@@ -132,7 +167,9 @@ def stories(n: int, seed: int) -> InMemoryDataset:
     return encode_documents(StoryWorld().stories(n, seed=seed), tokenizer())
 
 
-def rows(data: InMemoryDataset, *, seed: int = 0, training: bool = True) -> TokenBatches:
+def rows(
+    data: InMemoryDataset, *, seed: int = 0, training: bool = True
+) -> TokenBatches:
     """One story per row."""
     return TokenBatches(
         data,
@@ -149,7 +186,12 @@ def rows(data: InMemoryDataset, *, seed: int = 0, training: bool = True) -> Toke
 def build(rung: str, d_ff: int, seed: int) -> Hybrid:
     """A rung's model with its initial weights."""
     model, generator = Hybrid(parts_of(rung), d_ff), torch.Generator().manual_seed(seed)
-    initialise_normal(model, INIT_STD, residual_std=INIT_STD * (2 * N_LAYER) ** -0.5, generator=generator)
+    initialise_normal(
+        model,
+        INIT_STD,
+        residual_std=INIT_STD * (2 * N_LAYER) ** -0.5,
+        generator=generator,
+    )
     if model.pos_emb is not None:
         nn.init.normal_(model.pos_emb.weight, std=INIT_STD / 2, generator=generator)
     return model
@@ -158,7 +200,13 @@ def build(rung: str, d_ff: int, seed: int) -> Hybrid:
 def recipe(steps: int = STEPS) -> TrainConfig:
     """How all rungs are trained."""
     return TrainConfig(
-        steps=steps, lr=3e-3, warmup_steps=60, min_lr_ratio=0.0, betas=(0.9, 0.99), weight_decay=0.0, grad_clip=1.0
+        steps=steps,
+        lr=3e-3,
+        warmup_steps=60,
+        min_lr_ratio=0.0,
+        betas=(0.9, 0.99),
+        weight_decay=0.0,
+        grad_clip=1.0,
     )
 
 
@@ -166,16 +214,21 @@ def run(config: Config, seed: int) -> dict[str, Any]:
     """Train one rung and measure it on 500 stories that it has not seen.
 
     Returns:
-        `nats_per_story` on held-out stories and the `entropy` below which no model gets; `curve`, the training loss in
-        nats per token as a mean over each 50 steps; the model's `parameters` and `flops_per_token`.
+        `nats_per_story` on held-out stories and the `entropy` below which no model
+        gets; `curve`, the training loss in nats per token as a mean over each 50 steps;
+        the model's `parameters` and `flops_per_token`.
     """
     torch.set_num_threads(1)
     rung, d_ff = str(config["rung"]), int(config["d_ff"])
     model = build(rung, d_ff, seed)
     steps = recipe().steps
-    records = train(model, rows(stories(steps * BATCH_SIZE, TRAIN_SEED + seed), seed=seed), recipe())
+    records = train(
+        model, rows(stories(steps * BATCH_SIZE, TRAIN_SEED + seed), seed=seed), recipe()
+    )
     losses = torch.tensor([record.loss for record in records])
-    held_out = evaluate(model, rows(stories(TEST_STORIES, TEST_SEED), training=False).epoch())
+    held_out = evaluate(
+        model, rows(stories(TEST_STORIES, TEST_SEED), training=False).epoch()
+    )
     return {
         "nats_per_story": round(held_out.nats_per_document, 4),
         "entropy": round(StoryWorld().entropy, 6),

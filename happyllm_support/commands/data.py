@@ -20,53 +20,78 @@ from happyllm_support.commands.output import ProgressBar, format_bytes, format_t
 from happyllm_support.commands.sources import Cleaning, Reading, load_tokenizer
 
 if TYPE_CHECKING:
-    from happyllm_support.text.cleaning import CleaningReport
+    from happyllm_support.text.corpora.cleaning import CleaningReport
 
 
 @dataclass(frozen=True, kw_only=True)
 class List:
-    """List the named corpora: where they come from, how large they are, and which are here already."""
+    """List the named corpora: where they come from, how large they are, and which are
+    here already.
+    """
 
     json: bool = False
     """Print everything that is known about them as JSON."""
 
     def run(self) -> int:
         """Print the table."""
-        from happyllm_support.text.corpora import home, list_corpora
+        from happyllm_support.text.corpora.access import home, list_corpora
 
         corpora = list_corpora()
         if self.json:
-            print(json.dumps([asdict(corpus) for corpus in corpora], ensure_ascii=False, indent=1))
+            print(
+                json.dumps(
+                    [asdict(corpus) for corpus in corpora], ensure_ascii=False, indent=1
+                )
+            )
             return 0
         rows = [("Name", "Kind", "Language", "Size", "Licence", "Here")]
         for corpus in corpora:
-            size = format_bytes(corpus.size) if corpus.size else corpus.size_text.partition(",")[0]
+            size = (
+                format_bytes(corpus.size)
+                if corpus.size
+                else corpus.size_text.partition(",")[0]
+            )
             here = "yes" if corpus.cached else "no"
-            rows.append((corpus.name, corpus.kind, corpus.language, size, corpus.licence, here))
+            rows.append(
+                (corpus.name, corpus.kind, corpus.language, size, corpus.licence, here)
+            )
         print(format_table(rows))
-        print(f"\nDownloads go to {home()} (HAPPYLLM_HOME). A command that takes a name takes a file or folder, too.")
+        print(
+            f"\nDownloads go to {home()} (HAPPYLLM_HOME). A command that takes a name "
+            "takes a file or folder, too."
+        )
         return 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fetch:
-    """Download a named corpus, verify it and keep it in the cache; an interrupted download goes on where it stopped.
+    """Download a named corpus, verify it and keep it in the cache; an interrupted
+    download goes on where it stopped.
 
     Example: happyllm data fetch tinyshakespeare
     """
 
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
-    """The corpus, or one part of it such as wikitext-2/valid (see `happyllm data list`)."""
+    """The corpus, or one part of it such as wikitext-2/valid (see
+    `happyllm data list`).
+    """
 
     def run(self) -> int:
         """Fetch it and print where it lies."""
-        from happyllm_support.text.corpora import fetch
+        from happyllm_support.text.corpora.access import fetch
 
         try:
             with ProgressBar() as bar:
-                path = fetch(self.name, progress=lambda done, total: bar.show(f"fetching {self.name}", done, total))
+                path = fetch(
+                    self.name,
+                    progress=lambda done, total: bar.show(
+                        f"fetching {self.name}", done, total
+                    ),
+                )
         except KeyboardInterrupt:
-            raise KeyboardInterrupt("what has arrived is kept, the same command goes on from there") from None
+            raise KeyboardInterrupt(
+                "what has arrived is kept, the same command goes on from there"
+            ) from None
         print(path)
         return 0
 
@@ -84,7 +109,9 @@ class Sample:
     """How many documents."""
     seed: int = 0
     """Another seed shows other documents."""
-    language: Annotated[Literal["en", "zh"] | None, tyro.conf.arg(metavar="{en,zh}")] = None
+    language: Annotated[
+        Literal["en", "zh"] | None, tyro.conf.arg(metavar="{en,zh}")
+    ] = None
     """Show only documents in this language."""
     max_chars: int = 2000
     """Show at most this many characters of each document."""
@@ -95,14 +122,20 @@ class Sample:
     def run(self) -> int:
         """Print the documents."""
         if self.number < 1 or self.max_chars < 1:
-            raise ValueError(f"--number {self.number} and --max-chars {self.max_chars} must be at least 1")
+            raise ValueError(
+                f"--number {self.number} and --max-chars {self.max_chars} must be at "
+                "least 1"
+            )
         found = self._choose()
         for index, text in enumerate(found, start=1):
             if self.jsonl:
                 print(json.dumps({"text": text}, ensure_ascii=False))
                 continue
             rest = len(text) - self.max_chars
-            print(f"--- {index} of {len(found)} ({len(text):,} characters)\n{text[: self.max_chars]}")
+            print(
+                f"--- {index} of {len(found)} ({len(text):,} characters)\n"
+                f"{text[: self.max_chars]}"
+            )
             print(f"[... {rest:,} more characters]\n" if rest > 0 else "")
         return 0
 
@@ -114,15 +147,22 @@ class Sample:
             documents = self.reading.open(name, stories=self.number, seed=self.seed)
         else:
             documents = self.reading.open(self.source)
-        wanted = (text for text in documents if self.language is None or _language(text) == self.language)
+        wanted = (
+            text
+            for text in documents
+            if self.language is None or _language(text) == self.language
+        )
         found = reservoir_sample(wanted, self.number, self.seed)
         if not found:
-            raise ValueError(f"{self.source} has no document in the language {self.language!r}")
+            raise ValueError(
+                f"{self.source} has no document in the language {self.language!r}"
+            )
         return found
 
 
 def reservoir_sample(documents: Iterable[str], n: int, seed: int) -> list[str]:
-    """Choose up to `n` documents of a stream with equal probability, in the order of the stream, in one pass.
+    """Choose up to `n` documents of a stream with equal probability, in the order of
+    the stream, in one pass.
 
     Source: J. S. Vitter (1985), "Random Sampling with a Reservoir", algorithm R.
     """
@@ -137,24 +177,29 @@ def reservoir_sample(documents: Iterable[str], n: int, seed: int) -> list[str]:
 
 
 def _language(text: str) -> str | None:
-    from happyllm_support.text.cleaning import script_of
+    from happyllm_support.text.corpora.cleaning import script_of
 
     return {"han": "zh", "latin": "en"}.get(script_of(text))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepare:
-    """Clean documents, encode them and write a dataset: memory-mapped shards of tokens, one folder for each split.
+    """Clean documents, encode them and write a dataset: memory-mapped shards of tokens,
+    one folder for each split.
 
-    Example: happyllm data prepare storyworld-en --tokenizer story.json --output story-data
+    Example: happyllm data prepare storyworld-en --tokenizer story.json --output
+    story-data
     """
 
     sources: Annotated[
-        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="SOURCE...", help_behavior_hint="(at least one)")
+        tyro.conf.Positional[tuple[str, ...]],
+        tyro.conf.arg(metavar="SOURCE...", help_behavior_hint="(at least one)"),
     ]
     """Names of corpora, files or folders."""
     tokenizer: str
-    """The tokenizer: a file that `tokenizer train` wrote, a folder with GPT-2's files, or gpt2."""
+    """The tokenizer: a file that `tokenizer train` wrote, a folder with GPT-2's files,
+    or gpt2.
+    """
     output: Path
     """The folder to make."""
     split: str = "train=0.9,valid=0.05,test=0.05"
@@ -176,18 +221,27 @@ class Prepare:
 
     def run(self) -> int:
         """Write the dataset, then report what was removed and what was written."""
-        from happyllm_support.text.cleaning import clean
-        from happyllm_support.text.prepare import prepare
+        from happyllm_support.text.corpora.cleaning import clean
+        from happyllm_support.text.shards.prepare import prepare
 
         if not self.sources:
             raise ValueError("no source was given; name a corpus, a file or a folder")
         fractions = parse_fractions(self.split)
         if self.output.exists() and not self.force:
-            raise ValueError(f"the output {self.output} is there already; choose another, or replace it with --force")
+            raise ValueError(
+                f"the output {self.output} is there already; choose another, or "
+                "replace it with --force"
+            )
         tokenizer = load_tokenizer(self.tokenizer)
-        for name, left_out, token in (("bos", self.no_bos, tokenizer.bos_id), ("eos", self.no_eos, tokenizer.eos_id)):
+        for name, left_out, token in (
+            ("bos", self.no_bos, tokenizer.bos_id),
+            ("eos", self.no_eos, tokenizer.eos_id),
+        ):
             if token is None and not left_out:
-                raise ValueError(f"the tokenizer {self.tokenizer} has no {name} token; write none with --no-{name}")
+                raise ValueError(
+                    f"the tokenizer {self.tokenizer} has no {name} token; write none "
+                    f"with --no-{name}"
+                )
         opened = [self.reading.open(source, seed=self.seed) for source in self.sources]
         documents, cleaned = clean(chain.from_iterable(opened), self.clean.config())
         with ProgressBar() as bar, _naming_what_cleaning_removed(cleaned):
@@ -207,8 +261,13 @@ class Prepare:
         rows = [("split", "documents", "tokens", "bytes", "tokens/byte", "shards")]
         for name, part in [*written.splits.items(), ("all", written.total)]:
             counts = f"{part.documents:,}", f"{part.tokens:,}", f"{part.bytes:,}"
-            rows.append((name, *counts, f"{part.tokens_per_byte:.3f}", str(part.shards)))
-        print(f"{cleaned}\n\n{format_table(rows, right=range(1, 6))}\n\nwritten to {self.output}")
+            rows.append(
+                (name, *counts, f"{part.tokens_per_byte:.3f}", str(part.shards))
+            )
+        print(
+            f"{cleaned}\n\n{format_table(rows, right=range(1, 6))}\n\nwritten to "
+            f"{self.output}"
+        )
         return 0
 
 
@@ -220,9 +279,14 @@ def _naming_what_cleaning_removed(report: CleaningReport) -> Generator[None]:
     except ValueError:
         if report.received.documents and not report.kept.documents:
             reasons = ", ".join(
-                f"{tally.documents:,} {why}" for why, tally in report.removed.items() if tally.documents
+                f"{tally.documents:,} {why}"
+                for why, tally in report.removed.items()
+                if tally.documents
             )
-            raise ValueError(f"cleaning removed all {report.received.documents:,} documents: {reasons}") from None
+            raise ValueError(
+                f"cleaning removed all {report.received.documents:,} documents: "
+                f"{reasons}"
+            ) from None
         raise
 
 
@@ -239,11 +303,19 @@ def parse_fractions(text: str) -> dict[str, float]:
             share = float(number)
         except ValueError:
             share = math.nan
-        if not (equals and re.fullmatch(r"[A-Za-z0-9_-]+", name) and 0 <= share <= 1) or name in fractions:
-            raise ValueError(f"cannot read --split {text!r}; expected shares such as train=0.9,valid=0.1")
+        if (
+            not (equals and re.fullmatch(r"[A-Za-z0-9_-]+", name) and 0 <= share <= 1)
+            or name in fractions
+        ):
+            raise ValueError(
+                f"cannot read --split {text!r}; expected shares such as "
+                "train=0.9,valid=0.1"
+            )
         fractions[name] = share
     if abs(sum(fractions.values()) - 1) > 1e-9:
-        raise ValueError(f"the shares of --split {text} sum to {sum(fractions.values()):g}, not to 1")
+        raise ValueError(
+            f"the shares of --split {text} sum to {sum(fractions.values()):g}, not to 1"
+        )
     return fractions
 
 

@@ -7,8 +7,16 @@ import json
 from dataclasses import dataclass
 
 from happyllm_support.commands.output import format_bytes, format_table
-from happyllm_support.device import GIB, MachineReport, Note, Problem, diagnose, inspect_machine, notes
-from happyllm_support.versions import PackageVersion
+from happyllm_support.machine.device import (
+    GIB,
+    MachineReport,
+    Note,
+    Problem,
+    diagnose,
+    inspect_machine,
+    notes,
+)
+from happyllm_support.machine.versions import PackageVersion
 
 VERDICTS = {
     "tested": "as tested",
@@ -22,7 +30,9 @@ VERDICTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Doctor:
-    """Describe this machine and say what to do about each problem (exit code 1 when there is one)."""
+    """Describe this machine and say what to do about each problem (exit code 1 when
+    there is one).
+    """
 
     json: bool = False
     """Print the report as JSON."""
@@ -31,12 +41,18 @@ class Doctor:
         """Print the report; return 1 when there is a problem."""
         report = inspect_machine()
         problems, remarks = diagnose(report), notes(report)
-        print(as_json(report, problems, remarks) if self.json else as_text(report, problems, remarks))
+        print(
+            as_json(report, problems, remarks)
+            if self.json
+            else as_text(report, problems, remarks)
+        )
         return 1 if problems else 0
 
 
 def as_json(report: MachineReport, problems: list[Problem], remarks: list[Note]) -> str:
-    """The report as one JSON object: the fields of `MachineReport`, `problems` (with `link`) and `notes`."""
+    """The report as one JSON object: the fields of `MachineReport`, `problems` (with
+    `link`) and `notes`.
+    """
     found = dataclasses.asdict(report)
     found["problems"] = [{**dataclasses.asdict(p), "link": p.link} for p in problems]
     found["notes"] = [dataclasses.asdict(note) for note in remarks]
@@ -51,8 +67,15 @@ def as_text(report: MachineReport, problems: list[Problem], remarks: list[Note])
     if remarks:
         parts.append("\n".join(f"note: {note.message}" for note in remarks))
     for problem in problems:
-        parts.append(f"problem: {problem.message}\n   -> {problem.advice} (see {problem.link} in the book)")
-    parts.append("no problems found" if not problems else f"{len(problems)} problem{'s' * (len(problems) > 1)} found")
+        parts.append(
+            f"problem: {problem.message}\n   -> {problem.advice} (see {problem.link} "
+            "in the book)"
+        )
+    parts.append(
+        "no problems found"
+        if not problems
+        else f"{len(problems)} problem{'s' * (len(problems) > 1)} found"
+    )
     return "\n\n".join(parts)
 
 
@@ -64,34 +87,68 @@ def machine_table(report: MachineReport) -> str:
     rows = [
         ("Python", f"{report.python}  {report.executable}"),
         ("System", report.system),
-        ("Torch", f"{torch.version}, {torch.build} build, {threads}" if torch.version else f"none ({torch.error})"),
+        (
+            "Torch",
+            f"{torch.version}, {torch.build} build, {threads}"
+            if torch.version
+            else f"none ({torch.error})",
+        ),
         ("CPU", f"{cpu.model}, {cores}, {cpu.usable} usable"),
         ("CPU features", " ".join(cpu.features) or "unknown"),
         ("Memory", f"{_gib(memory.total)}, {_gib(memory.available)} available"),
     ]
-    rows += [("GPU", f"{gpu.name} ({gpu.kind}), {_gib(gpu.memory_bytes)}") for gpu in report.gpus] or [("GPU", "none")]
+    rows += [
+        ("GPU", f"{gpu.name} ({gpu.kind}), {_gib(gpu.memory_bytes)}")
+        for gpu in report.gpus
+    ] or [("GPU", "none")]
     rows += [
         ("Disk", f"{_gib(report.disk_free)} free for the cache"),
-        ("Cache", f"{cache.path}, {format_bytes(cache.size_bytes)}, {'' if cache.writable else 'NOT '}writable"),
+        (
+            "Cache",
+            f"{cache.path}, {format_bytes(cache.size_bytes)}, "
+            f"{'' if cache.writable else 'NOT '}writable",
+        ),
         ("Encoding", report.encoding),
-        ("Checkout", report.checkout or "none (installed as a package; no tested pins to compare with)"),
+        (
+            "Checkout",
+            report.checkout
+            or "none (installed as a package; no tested pins to compare with)",
+        ),
     ]
     return format_table(rows)
 
 
 def package_table(packages: tuple[PackageVersion, ...]) -> str:
-    """A row for each package that the core and the chapters need, and one for each other group."""
+    """A row for each package that the core and the chapters need, and one for each
+    other group.
+    """
     rows = [("Package", "installed", "required", "tested", "")]
     groups = dict.fromkeys(p.group for p in packages)
     for group in groups:
         members = [p for p in packages if p.group == group]
         if group in ("core", "chapters"):
-            rows += [(p.name, p.installed or "-", p.required, p.tested or "-", VERDICTS[p.verdict]) for p in members]
+            rows += [
+                (
+                    p.name,
+                    p.installed or "-",
+                    p.required,
+                    p.tested or "-",
+                    VERDICTS[p.verdict],
+                )
+                for p in members
+            ]
     for group in groups:
         if group not in ("core", "chapters"):
             members = [p for p in packages if p.group == group]
-            counts = {verdict: sum(p.verdict == verdict for p in members) for verdict in VERDICTS}
-            summary = ", ".join(f"{count} {VERDICTS[verdict]}" for verdict, count in counts.items() if count)
+            counts = {
+                verdict: sum(p.verdict == verdict for p in members)
+                for verdict in VERDICTS
+            }
+            summary = ", ".join(
+                f"{count} {VERDICTS[verdict]}"
+                for verdict, count in counts.items()
+                if count
+            )
             rows.append((f"[{group}]", f"{len(members)} packages", "", "", summary))
     return format_table(rows)
 

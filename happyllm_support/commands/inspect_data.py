@@ -1,4 +1,6 @@
-"""`happyllm data inspect`: what lies in a prepared dataset, and whether it is whole and of the right vocabulary."""
+"""`happyllm data inspect`: what lies in a prepared dataset, and whether it is whole and
+of the right vocabulary.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,14 @@ from happyllm_support.commands.output import format_table, visible
 from happyllm_support.commands.sources import load_tokenizer
 
 if TYPE_CHECKING:
-    from happyllm_support.text.dataset import Dataset
-    from happyllm_support.text.tokenizer import Tokenizer
+    from happyllm_support.text.shards.dataset import Dataset
+    from happyllm_support.text.tokenizer.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
 class InspectData:
-    """Describe a prepared dataset; refuse it where a shard is damaged, or another tokenizer made it.
+    """Describe a prepared dataset; refuse it where a shard is damaged, or another
+    tokenizer made it.
 
     Example: happyllm data inspect story-data --tokenizer story.json --verify
     """
@@ -27,18 +30,32 @@ class InspectData:
     dataset: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DATASET")]
     """The folder that `data prepare` made."""
     tokenizer: Annotated[str | None, tyro.conf.arg(metavar="TOKENIZER")] = None
-    """Refuse the dataset if it was not made with this tokenizer (a file, a folder, or gpt2)."""
+    """Refuse the dataset if it was not made with this tokenizer (a file, a folder, or
+    gpt2).
+    """
     verify: bool = False
-    """Read every shard, compare its SHA-256 with the index and check the range of its ids."""
+    """Read every shard, compare its SHA-256 with the index and check the range of its
+    ids.
+    """
 
     def run(self) -> int:
         """Print the description."""
-        from happyllm_support.text.dataset import TOKENIZER_NAME, open_dataset, read_index
+        from happyllm_support.text.shards.dataset import (
+            TOKENIZER_NAME,
+            open_dataset,
+            read_index,
+        )
 
         index = read_index(self.dataset)
-        wanted = None if self.tokenizer is None else load_tokenizer(self.tokenizer).fingerprint
+        wanted = (
+            None
+            if self.tokenizer is None
+            else load_tokenizer(self.tokenizer).fingerprint
+        )
         parts = {
-            name: open_dataset(self.dataset, name, vocabulary=wanted, verify=self.verify)
+            name: open_dataset(
+                self.dataset, name, vocabulary=wanted, verify=self.verify
+            )
             for name, entry in index["splits"].items()
             if entry["shards"]
         }
@@ -46,13 +63,23 @@ class InspectData:
         tokenizer, listed = load_tokenizer(str(own)), index["tokenizer"]["fingerprint"]
         if tokenizer.fingerprint != listed:
             raise ValueError(
-                f"{own} has fingerprint {tokenizer.fingerprint[:12]}, and the shards were written with vocabulary "
+                f"{own} has fingerprint {tokenizer.fingerprint[:12]}, and the shards "
+                "were written with vocabulary "
                 f"{listed[:12]}; put their tokenizer back or prepare the dataset again"
             )
-        paragraphs = [_description(index, tokenizer), _table({name: parts.get(name) for name in index["splits"]})]
-        paragraphs += [f"{name} begins: {_beginning(part, tokenizer)}" for name, part in parts.items()]
+        paragraphs = [
+            _description(index, tokenizer),
+            _table({name: parts.get(name) for name in index["splits"]}),
+        ]
+        paragraphs += [
+            f"{name} begins: {_beginning(part, tokenizer)}"
+            for name, part in parts.items()
+        ]
         if self.verify:
-            paragraphs.append("verified: every shard has the SHA-256 of the index, every id lies in the vocabulary")
+            paragraphs.append(
+                "verified: every shard has the SHA-256 of the index, every id lies in "
+                "the vocabulary"
+            )
         print("\n\n".join(paragraphs))
         return 0
 
@@ -61,25 +88,48 @@ def _description(index: dict[str, Any], tokenizer: Tokenizer) -> str:
     rows = [
         ("vocabulary", f"{tokenizer.vocab_size:,} ids"),
         ("fingerprint", tokenizer.fingerprint),
-        ("prepared with", visible(json.dumps(index.get("options", {}), ensure_ascii=False))),
+        (
+            "prepared with",
+            visible(json.dumps(index.get("options", {}), ensure_ascii=False)),
+        ),
     ]
     return format_table(rows)
 
 
 def _table(parts: dict[str, Dataset | None]) -> str:
-    rows = [("split", "documents", "tokens", "bytes", "tokens/byte", "longest document", "shards")]
+    rows = [
+        (
+            "split",
+            "documents",
+            "tokens",
+            "bytes",
+            "tokens/byte",
+            "longest document",
+            "shards",
+        )
+    ]
     for name, part in parts.items():
         if part is None:
             rows.append((name, "0", "0", "0", "-", "-", "0"))
             continue
         counts = f"{len(part):,}", f"{part.n_tokens:,}", f"{part.n_bytes:,}"
         share = f"{part.n_tokens / part.n_bytes:.3f}" if part.n_bytes else "-"
-        rows.append((name, *counts, share, f"{int(part.lengths().max()):,}", str(len(part.shards))))
+        rows.append(
+            (
+                name,
+                *counts,
+                share,
+                f"{int(part.lengths().max()):,}",
+                str(len(part.shards)),
+            )
+        )
     return format_table(rows, right=range(1, 7))
 
 
 def _beginning(part: Dataset, tokenizer: Tokenizer, width: int = 100) -> str:
-    ids = part.document(0)[: 4 * width].tolist()  # a character has at most four bytes, a token at least one
+    ids = part.document(0)[
+        : 4 * width
+    ].tolist()  # a character has at most four bytes, a token at least one
     try:
         text = visible(tokenizer.decode(ids))
     except ValueError as error:

@@ -13,13 +13,17 @@ import tyro
 
 from happyllm_support.commands.output import console, put, say
 
-GRADER_FAILED = 3  # exit code: an error of the labs or of the grader, not of whoever uses them
+GRADER_FAILED = (
+    3  # exit code: an error of the labs or of the grader, not of whoever uses them
+)
 
 Self = TypeVar("Self")
 
 
 def one_line_for_our_errors(run: Callable[[Self], int]) -> Callable[[Self], int]:
-    """Let an error of the labs or of the grader itself end a command with one line and exit code 3."""
+    """Let an error of the labs or of the grader itself end a command with one line and
+    exit code 3.
+    """
 
     @functools.wraps(run)
     def guarded(self: Self) -> int:
@@ -28,7 +32,10 @@ def one_line_for_our_errors(run: Callable[[Self], int]) -> Callable[[Self], int]
         try:
             return run(self)
         except CheckError as error:
-            say(f"happyllm: error of the grader, not yours: {' '.join(str(error).split())}")
+            say(
+                "happyllm: error of the grader, not yours: "
+                f"{' '.join(str(error).split())}"
+            )
             return GRADER_FAILED
 
     return guarded
@@ -36,7 +43,8 @@ def one_line_for_our_errors(run: Callable[[Self], int]) -> Callable[[Self], int]
 
 @dataclass(frozen=True, kw_only=True)
 class Hint:
-    """Show the next hint for the first function of a lab that does not pass yet, or for the named one.
+    """Show the next hint for the first function of a lab that does not pass yet, or for
+    the named one.
 
     Example: happyllm lab hint 03.sdpa
     """
@@ -56,28 +64,45 @@ class Hint:
         (choice,) = choose(folder, self.lab)
         lab = load_chosen(folder, choice)
         kept, note = progress.load(folder)
-        name = choice.check or next((name for name in lab.checks if not kept.passed(lab.id, name)), None)
+        name = choice.check or next(
+            (name for name in lab.checks if not kept.passed(lab.id, name)), None
+        )
         number = lab.id.removeprefix("lab")
         if name is None:
             example = f"{number}.{next(iter(lab.checks))}"
             print(
-                f"Every function of {lab.id} passes. To see hints all the same, name one: make lab-hint LAB={example}"
+                f"Every function of {lab.id} passes. To see hints all the same, name "
+                f"one: make lab-hint LAB={example}"
             )
             return 0
         check = lab.checks[name]
         try:
-            (count, again), second = progress.update(folder, lambda kept: kept.next_hint(check.id, len(check.hints)))
+            (count, again), second = progress.update(
+                folder, lambda kept: kept.next_hint(check.id, len(check.hints))
+            )
         except OSError as error:  # a hint is a hint, remembered or not
-            count, again, second = 1, False, f"which hints you have seen could not be kept: {error}"
+            count, again, second = (
+                1,
+                False,
+                f"which hints you have seen could not be kept: {error}",
+            )
         for line in filter(None, (note, second)):
             say(f"note: {line}")
         screen = console()
-        put(screen, f"{check.id}, hint {count} of {len(check.hints)}{' (the last one, again)' if again else ''}:\n")
+        put(
+            screen,
+            f"{check.id}, hint {count} of "
+            f"{len(check.hints)}{' (the last one, again)' if again else ''}:\n",
+        )
         put(screen, check.hints[count - 1] + "\n")
         if count < len(check.hints):
             put(screen, f"One more: make lab-hint LAB={number}.{name}")
         else:
-            put(screen, f"There are no more. The solution: make lab-solution LAB={number}.{name}")
+            put(
+                screen,
+                "There are no more. The solution: make lab-solution "
+                f"LAB={number}.{name}",
+            )
         return 0
 
 
@@ -104,11 +129,16 @@ class Solution:
         folder = find_labs(self.labs)
         (choice,) = choose(folder, self.lab)
         lab = load_chosen(folder, choice)
-        checks = [check for check in lab.checks.values() if choice.check in (None, check.name)]
+        checks = [
+            check for check in lab.checks.values() if choice.check in (None, check.name)
+        ]
         sources = {place: source_of(place, folder) for place in places(checks)}
         what = lab.id if choice.check is None else f"{lab.id}.{choice.check}"
         if not sources:
-            print(f"The checks of {what} name no solution in the package; look into {lab.folder.name}/reference.py.")
+            print(
+                f"The checks of {what} name no solution in the package; look into "
+                f"{lab.folder.name}/reference.py."
+            )
             return 0
         if not self.yes:
             require_terminal("show the solution")
@@ -124,7 +154,8 @@ class Solution:
 
 @dataclass(frozen=True, kw_only=True)
 class Reset:
-    """Begin a lab again: keep your file as a backup beside it, and put the original in its place.
+    """Begin a lab again: keep your file as a backup beside it, and put the original in
+    its place.
 
     Example: happyllm lab reset 03
     """
@@ -146,7 +177,10 @@ class Reset:
         folder = find_labs(self.labs)
         (choice,) = choose(folder, self.lab)
         if choice.check is not None:
-            raise ValueError(f"a whole file is reset, not one function; write {choice.lab.removeprefix('lab')}")
+            raise ValueError(
+                "a whole file is reset, not one function; write "
+                f"{choice.lab.removeprefix('lab')}"
+            )
         lab = load_chosen(folder, choice)
         file = shown_path(lab.file)
         if stubs.is_untouched(lab):
@@ -171,7 +205,10 @@ def require_terminal(what: str) -> None:
         ValueError: standard input is no terminal.
     """
     if sys.stdin is None or not sys.stdin.isatty():  # pyright: ignore[reportUnnecessaryComparison]  (`<&-` in a shell)
-        raise ValueError(f"nobody can be asked, standard input is no terminal; add --yes (make: YES=1) to {what}")
+        raise ValueError(
+            "nobody can be asked, standard input is no terminal; add --yes (make: "
+            f"YES=1) to {what}"
+        )
 
 
 def ask(question: str) -> bool:
@@ -194,4 +231,6 @@ def show_source(place: str, source: str) -> None:
     from rich.syntax import Syntax
 
     colours = Syntax("", "python", theme="ansi_dark", background_color="default")
-    screen.print(colours.highlight(f"{header}\n\n{source}"), soft_wrap=True)  # whole lines, to be copied
+    screen.print(
+        colours.highlight(f"{header}\n\n{source}"), soft_wrap=True
+    )  # whole lines, to be copied

@@ -1,4 +1,6 @@
-"""`happyllm lab grade`: run the checks of the labs, show what they say, and keep the progress."""
+"""`happyllm lab grade`: run the checks of the labs, show what they say, and keep the
+progress.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from happyllm_support.commands.lab_files import GRADER_FAILED, Hint, Reset, Solution, one_line_for_our_errors
+from happyllm_support.commands.lab_files import (
+    GRADER_FAILED,
+    Hint,
+    Reset,
+    Solution,
+    one_line_for_our_errors,
+)
 from happyllm_support.commands.marks import Marks
 from happyllm_support.commands.output import say
 
@@ -58,11 +66,14 @@ class Outcome:
 class Grade:
     """Grade your files: all labs, one lab, or one function.
 
-    Exit codes: 0 graded, whatever the points; 1 with --strict when points are missing; 2 a mistake in the arguments;
-    3 an error of the grader itself. Example: happyllm lab grade 03.sdpa --watch
+    Exit codes: 0 graded, whatever the points; 1 with --strict when points are missing;
+    2 a mistake in the arguments; 3 an error of the grader itself. Example: happyllm lab
+    grade 03.sdpa --watch
     """
 
-    lab: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[LAB]")] = None
+    lab: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[LAB]")] = (
+        None
+    )
     """Which lab (03, lab03, 3) or function (03.sdpa); all by default."""
     watch: bool = False
     """Grade again whenever a file is saved, until Ctrl-C."""
@@ -84,7 +95,9 @@ class Grade:
         from happyllm_support.grading.selection import choose, find_labs
 
         if self.watch and (self.json or self.strict):
-            raise ValueError("--watch goes on until Ctrl-C; leave out --json and --strict")
+            raise ValueError(
+                "--watch goes on until Ctrl-C; leave out --json and --strict"
+            )
         folder = find_labs(self.labs)
         choices = choose(folder, self.lab)
         with Grader(folder, patience=self.patience) as grader:
@@ -98,7 +111,9 @@ class Grade:
             return GRADER_FAILED
         return POINTS_MISSING if self.strict and outcome.points < outcome.of else 0
 
-    def _grade(self, grader: Grader, folder: Path, choices: Sequence[Choice]) -> Outcome:
+    def _grade(
+        self, grader: Grader, folder: Path, choices: Sequence[Choice]
+    ) -> Outcome:
         from happyllm_support.grading.compare import CheckError
         from happyllm_support.grading.selection import load_chosen
 
@@ -116,14 +131,23 @@ class Grade:
             self._keep(folder, outcome)
         return outcome
 
-    def _grade_lab(self, grader: Grader, lab: Lab, check: str | None, outcome: Outcome, status: StatusLine) -> None:
+    def _grade_lab(
+        self,
+        grader: Grader,
+        lab: Lab,
+        check: str | None,
+        outcome: Outcome,
+        status: StatusLine,
+    ) -> None:
         of = sum(c.points for c in lab.checks.values() if check in (None, c.name))
         names = list(lab.checks) if check is None else [check]
         done = 0
 
         def show() -> None:
             if done < len(names):
-                status.show(f"checking {lab.id}.{names[done]} ({done + 1} of {len(names)})")
+                status.show(
+                    f"checking {lab.id}.{names[done]} ({done + 1} of {len(names)})"
+                )
 
         def on_verdict(_: Verdict) -> None:
             nonlocal done
@@ -137,10 +161,14 @@ class Grade:
             return
         show()
         try:
-            report = grader.grade(lab, only=None if check is None else [check], on_verdict=on_verdict)
+            report = grader.grade(
+                lab, only=None if check is None else [check], on_verdict=on_verdict
+            )
         except Exception as error:
             outcome.lost += of
-            if not lab.file.is_file():  # it was there a moment ago: an editor is saving it
+            if (
+                not lab.file.is_file()
+            ):  # it was there a moment ago: an editor is saving it
                 outcome.unreadable.append(f"{lab.file} has just been removed")
                 return
             self._failed(outcome, f"{lab.id}.{names[min(done, len(names) - 1)]}", error)
@@ -149,7 +177,9 @@ class Grade:
 
     def _failed(self, outcome: Outcome, what: str, error: Exception) -> None:
         line = " ".join(str(error).split()) or type(error).__name__
-        outcome.errors.append(line if line.startswith(what.partition(".")[0]) else f"{what}: {line}")
+        outcome.errors.append(
+            line if line.startswith(what.partition(".")[0]) else f"{what}: {line}"
+        )
         if self.debug:
             traceback.print_exception(error)
 
@@ -164,7 +194,9 @@ class Grade:
         try:
             _, note = progress.update(folder, record)
             outcome.notes += [note] * bool(note)
-            outcome.notes += [line for line in page.write_pages(folder) if line not in outcome.errors]
+            outcome.notes += [
+                line for line in page.write_pages(folder) if line not in outcome.errors
+            ]
         except OSError as error:
             outcome.notes.append(f"the progress could not be kept: {error}")
 
@@ -174,12 +206,19 @@ class Grade:
 
             found: dict[str, Any] = {"points": outcome.points, "of": outcome.of}
             found["labs"] = [as_json(report) for report in outcome.reports]
-            found |= {"notes": [*outcome.unreadable, *outcome.notes], "errors": outcome.errors}
+            found |= {
+                "notes": [*outcome.unreadable, *outcome.notes],
+                "errors": outcome.errors,
+            }
             print(json.dumps(found, ensure_ascii=False, indent=1))
         else:
             show_reports(outcome, folder)
         for line in outcome.errors:
-            more = "" if self.debug else "; add --debug to see more (happyllm lab grade ... --debug)"
+            more = (
+                ""
+                if self.debug
+                else "; add --debug to see more (happyllm lab grade ... --debug)"
+            )
             say(f"happyllm: error of the grader, not yours: {line}{more}")
 
     def _watch(self, grader: Grader, folder: Path, choices: Sequence[Choice]) -> int:
@@ -193,8 +232,13 @@ class Grade:
             while True:
                 if sys.stdout.isatty():
                     print("\x1b[2J\x1b[3J\x1b[H", end="")
-                self._show(self._grade(grader, folder, [files[path] for path in changed]), folder)
-                print("\nwatching; save the file to grade again, Ctrl-C ends", flush=True)
+                self._show(
+                    self._grade(grader, folder, [files[path] for path in changed]),
+                    folder,
+                )
+                print(
+                    "\nwatching; save the file to grade again, Ctrl-C ends", flush=True
+                )
                 changed = watcher.wait()
         except KeyboardInterrupt:
             print("\nno longer watching", flush=True)
@@ -202,7 +246,9 @@ class Grade:
 
 
 def show_reports(outcome: Outcome, folder: Path) -> None:
-    """Print the tables, the total, the failures of one lab (of several the first) in detail, and what to do next."""
+    """Print the tables, the total, the failures of one lab (of several the first) in
+    detail, and what to do next.
+    """
     from happyllm_support.commands.output import console, put
     from happyllm_support.grading import report as shown
     from happyllm_support.grading.judge import Status
@@ -217,8 +263,15 @@ def show_reports(outcome: Outcome, folder: Path) -> None:
         put(screen, f"note: {line}\n")
     if not outcome.reports:
         return
-    failed = [(r.lab, v) for r in outcome.reports for v in r.verdicts if v.status is Status.FAIL]
-    several = len(outcome.reports) == 1 and all(shown.is_readable(verdict) for _, verdict in failed)
+    failed = [
+        (r.lab, v)
+        for r in outcome.reports
+        for v in r.verdicts
+        if v.status is Status.FAIL
+    ]
+    several = len(outcome.reports) == 1 and all(
+        shown.is_readable(verdict) for _, verdict in failed
+    )
     for lab, verdict in failed if several else failed[:1]:
         put(screen, shown.detail(lab, verdict), "")
     if len(outcome.reports) > 1:
@@ -235,18 +288,26 @@ def _unreadable(lab: Lab) -> str:
 
     file, number = shown_path(lab.file), lab.id.removeprefix("lab")
     if not lab.file.is_file():
-        return f"{file} is missing; make lab-reset LAB={number} (or happyllm lab reset {number}) brings it back"
+        return (
+            f"{file} is missing; make lab-reset LAB={number} (or happyllm lab "
+            "reset "
+            f"{number}) brings it back"
+        )
     try:
         lab.file.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
-        return f"{file} is not UTF-8 (byte {error.start}); save it as UTF-8 in your editor"
+        return (
+            f"{file} is not UTF-8 (byte {error.start}); save it as UTF-8 in your editor"
+        )
     except OSError as error:
         return f"{file} cannot be read: {error.strerror}"
     return ""
 
 
 class StatusLine:
-    """One line on stderr that says what is being done, and disappears; nothing when stderr is not a terminal."""
+    """One line on stderr that says what is being done, and disappears; nothing when
+    stderr is not a terminal.
+    """
 
     def __init__(self) -> None:
         self._shown = sys.stderr.isatty()
@@ -266,7 +327,9 @@ class StatusLine:
 
 @dataclass(frozen=True, kw_only=True)
 class LabGroup:
-    """Grade your solutions of the labs, get hints, see solutions, begin again; marks for a class."""
+    """Grade your solutions of the labs, get hints, see solutions, begin again; marks
+    for a class.
+    """
 
     command: (
         Annotated[Grade, tyro.conf.subcommand(name="grade")]

@@ -16,7 +16,8 @@ WIDEST = 100  # on a terminal, where longer lines read badly
 
 
 def format_table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
-    """Lay out rows in aligned columns, two spaces apart; the columns named in `right` are aligned to the right.
+    """Lay out rows in aligned columns, two spaces apart; the columns named in `right`
+    are aligned to the right.
 
     >>> print(format_table([("a", "1"), ("bcd", "20")], right=[1]))
     a     1
@@ -34,13 +35,17 @@ def format_table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) ->
 
 
 def display_width(text: str) -> int:
-    """Columns that a terminal uses for `text`: two for a Chinese character, none for a combining mark."""
+    """Columns that a terminal uses for `text`: two for a Chinese character, none for a
+    combining mark.
+    """
     wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
     return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)
 
 
 def format_bytes(size: int | None) -> str:
-    """A size with a unit: `512 B`, `1.3 MB`, `2.0 GB` (powers of ten, as disks and downloads are sold)."""
+    """A size with a unit: `512 B`, `1.3 MB`, `2.0 GB` (powers of ten, as disks and
+    downloads are sold).
+    """
     if size is None:
         return "unknown"
     if size < 1000:
@@ -54,7 +59,8 @@ def format_bytes(size: int | None) -> str:
 
 
 class ProgressBar:
-    """A bar on stderr for each stage of some work; nothing at all when stderr is not a terminal.
+    """A bar on stderr for each stage of some work; nothing at all when stderr is not a
+    terminal.
 
     Use it in a `with` block, which clears the bar at the end whatever happens.
 
@@ -77,7 +83,14 @@ class ProgressBar:
             self._close()
             self._stage = stage
             unit = self.units.get(stage, "B")
-            self._bar = tqdm(desc=stage, total=total, unit=unit, unit_scale=unit == "B", leave=False, delay=0.3)
+            self._bar = tqdm(
+                desc=stage,
+                total=total,
+                unit=unit,
+                unit_scale=unit == "B",
+                leave=False,
+                delay=0.3,
+            )
         bar = self._bar
         bar.total = total
         bar.update(done - bar.n)
@@ -95,17 +108,27 @@ class ProgressBar:
 
 
 def console() -> Console:
-    """Where reports are printed: stdout, in colours and the terminal's width, plain and 80 columns wide in a pipe."""
+    """Where reports are printed: stdout, in colours and the terminal's width, plain and
+    80 columns wide in a pipe.
+    """
     from rich.console import Console
 
     plain = not sys.stdout.isatty()
-    screen = Console(file=sys.stdout, markup=False, highlight=False, emoji=False, no_color=plain or None)
+    screen = Console(
+        file=sys.stdout,
+        markup=False,
+        highlight=False,
+        emoji=False,
+        no_color=plain or None,
+    )
     screen.width = WIDTH if plain else min(screen.width, WIDEST)
     return screen
 
 
 def put(screen: Console, *shown: RenderableType) -> None:
-    """Print something with rich; in a pipe without the spaces with which it fills lines."""
+    """Print something with rich; in a pipe without the spaces with which it fills
+    lines.
+    """
     with screen.capture() as captured:
         screen.print(*shown)
     text = captured.get()
@@ -120,5 +143,7 @@ def visible(text: str) -> str:
 
 
 def say(text: str) -> None:
-    """Print a remark for the person at the terminal (stderr), so that stdout holds results only."""
+    """Print a remark for the person at the terminal (stderr), so that stdout holds
+    results only.
+    """
     print(text, file=sys.stderr)

@@ -1,4 +1,6 @@
-"""Options that several commands share: how text is read and cleaned, and which tokenizer is meant."""
+"""Options that several commands share: how text is read and cleaned, and which
+tokenizer is meant.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 if TYPE_CHECKING:
-    from happyllm_support.text.cleaning import CleaningConfig
-    from happyllm_support.text.tokenizer import Tokenizer
+    from happyllm_support.text.corpora.cleaning import CleaningConfig
+    from happyllm_support.text.tokenizer.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,19 +21,26 @@ class Reading:
     """How a source is cut into documents."""
 
     documents: Annotated[
-        Literal["blank-line", "line", "file", "article"] | None, tyro.conf.arg(metavar="{blank-line,line,file,article}")
+        Literal["blank-line", "line", "file", "article"] | None,
+        tyro.conf.arg(metavar="{blank-line,line,file,article}"),
     ] = None
-    """Where a document of a text file ends; by default as registered, and blank-line for your own files."""
+    """Where a document of a text file ends; by default as registered, and blank-line
+    for your own files.
+    """
     separator: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None
-    """A literal string that ends a document, such as '<|endoftext|>', in place of --documents."""
+    """A literal string that ends a document, such as '<|endoftext|>', in place of
+    --documents.
+    """
     field: str = "text"
     """The field of a JSON Lines record that holds the text."""
     stories: int = 10_000
     """How many stories of the story world."""
 
-    def open(self, source: str, *, stories: int | None = None, seed: int = 0) -> Iterator[str]:
+    def open(
+        self, source: str, *, stories: int | None = None, seed: int = 0
+    ) -> Iterator[str]:
         """Return the documents of a named corpus, a file or a folder."""
-        from happyllm_support.text.corpora import open_corpus
+        from happyllm_support.text.corpora.access import open_corpus
 
         return open_corpus(
             source,
@@ -49,7 +58,9 @@ class Cleaning:
 
     keep_control: bool = False
     """Leave control and zero-width characters in the text."""
-    normalization: Annotated[Literal["NFC", "NFKC"] | None, tyro.conf.arg(metavar="{NFC,NFKC}")] = None
+    normalization: Annotated[
+        Literal["NFC", "NFKC"] | None, tyro.conf.arg(metavar="{NFC,NFKC}")
+    ] = None
     """Unicode normalization of the text."""
     min_chars: int = 1
     """Leave out shorter documents."""
@@ -63,11 +74,13 @@ class Cleaning:
     keep_duplicates: bool = False
     """Keep documents that are there already, word for word."""
     near_duplicates: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
-    """Leave out documents of at least this similarity (Jaccard, such as 0.8) to an earlier one."""
+    """Leave out documents of at least this similarity (Jaccard, such as 0.8) to an
+    earlier one.
+    """
 
     def config(self) -> CleaningConfig:
         """Return these options as the library takes them."""
-        from happyllm_support.text.cleaning import CleaningConfig
+        from happyllm_support.text.corpora.cleaning import CleaningConfig
 
         return CleaningConfig(
             strip_control=not self.keep_control,
@@ -81,7 +94,8 @@ class Cleaning:
 
 
 def load_tokenizer(name: str) -> Tokenizer:
-    """Load a tokenizer: ours, Hugging Face's `tokenizer.json`, GPT-2's two files, or a prepared dataset's.
+    """Load a tokenizer: ours, Hugging Face's `tokenizer.json`, GPT-2's two files, or a
+    prepared dataset's.
 
     Args:
         name: a file, a folder, or `gpt2` for GPT-2's files in the cache.
@@ -89,29 +103,36 @@ def load_tokenizer(name: str) -> Tokenizer:
     Raises:
         ValueError: nothing of that name, or something that is none of these.
     """
-    from happyllm_support.text.tokenizer import Tokenizer
+    from happyllm_support.text.tokenizer.tokenizer import Tokenizer
 
     path = Path(name)
     if name == "gpt2" and not path.exists():
-        from happyllm_support.text.corpora import home
+        from happyllm_support.text.corpora.access import home
 
         path = home() / "gpt2"
         if not (path / "encoder.json").exists() or not (path / "vocab.bpe").exists():
-            raise ValueError("GPT-2's vocabulary is not in the cache; run `happyllm data fetch gpt2-vocabulary`")
+            raise ValueError(
+                "GPT-2's vocabulary is not in the cache; run `happyllm data fetch "
+                "gpt2-vocabulary`"
+            )
     if not path.exists():
-        raise ValueError(f"no tokenizer {name!r}; give a file that `happyllm tokenizer train` wrote, a folder, or gpt2")
+        raise ValueError(
+            f"no tokenizer {name!r}; give a file that `happyllm tokenizer train` "
+            "wrote, a folder, or gpt2"
+        )
     if path.is_dir():
         if (path / "vocab.bpe").exists():
             return Tokenizer.from_gpt2(path / "encoder.json", path / "vocab.bpe")
         if not (path / "tokenizer.json").exists():
             raise ValueError(
-                f"no tokenizer in the folder {name}; expected tokenizer.json, or encoder.json and vocab.bpe"
+                f"no tokenizer in the folder {name}; expected tokenizer.json, or "
+                "encoder.json and vocab.bpe"
             )
         path /= "tokenizer.json"
     with open(path, "rb") as file:
         of_hugging_face = b'"added_tokens"' in file.read(4096)
     if of_hugging_face:
-        from happyllm_support.text.exchange import from_huggingface
+        from happyllm_support.text.tokenizer.formats.huggingface import from_huggingface
 
         return from_huggingface(path)
     return Tokenizer.load(path)

@@ -18,27 +18,39 @@ from happyllm_support.commands.train_tokenizer import Train
 from happyllm_support.files import decode_blocks, read_text_blocks
 
 if TYPE_CHECKING:
-    from happyllm_support.text.tokenizer import Tokenizer
+    from happyllm_support.text.tokenizer.tokenizer import Tokenizer
 
-EXAMPLES = ("The old fisherman gave his daughter a small blue boat.", "老渔夫送给女儿一条蓝色的小船。")
+EXAMPLES = (
+    "The old fisherman gave his daughter a small blue boat.",
+    "老渔夫送给女儿一条蓝色的小船。",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Encode:
-    """Print the ids of a text: the argument, a file, or standard input, exactly as it is.
+    """Print the ids of a text: the argument, a file, or standard input, exactly as it
+    is.
 
     Example: happyllm tokenizer encode "Hello, 世界" --tokenizer my.json
     """
 
-    text: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[TEXT]")] = None
+    text: Annotated[
+        tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[TEXT]")
+    ] = None
     """The text; without it, --file or standard input is read."""
     tokenizer: str
-    """The tokenizer: a file that `tokenizer train` wrote, a folder with GPT-2's files, or gpt2."""
+    """The tokenizer: a file that `tokenizer train` wrote, a folder with GPT-2's files,
+    or gpt2.
+    """
     file: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
     """Read the text from this file, of any size."""
     allow_special: bool = False
-    """Let special tokens in the text become their ids; otherwise they are ordinary text."""
-    allow: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="TOKEN")] = ()
+    """Let special tokens in the text become their ids; otherwise they are ordinary
+    text.
+    """
+    allow: Annotated[
+        tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="TOKEN")
+    ] = ()
     """Let only this special token become its id; may be given several times."""
     pieces: bool = False
     """Print one line for each token: its id and its text."""
@@ -48,11 +60,18 @@ class Encode:
         if self.text is not None and self.file is not None:
             raise ValueError("both a text and --file were given; give one of them")
         tokenizer = load_tokenizer(self.tokenizer)
-        ids = tokenizer.encode_iterable(self._blocks(), allowed_special="all" if self.allow_special else self.allow)
+        ids = tokenizer.encode_iterable(
+            self._blocks(), allowed_special="all" if self.allow_special else self.allow
+        )
         separator = ""
         for some in _in_batches(ids):
             if self.pieces:
-                print("\n".join(f"{token}\t{show_token(tokenizer.token_bytes(token))}" for token in some))
+                print(
+                    "\n".join(
+                        f"{token}\t{show_token(tokenizer.token_bytes(token))}"
+                        for token in some
+                    )
+                )
             else:
                 print(separator + " ".join(map(str, some)), end="")
                 separator = " "
@@ -73,10 +92,14 @@ class Decode:
     Example: happyllm tokenizer decode 72 105 --tokenizer my.json
     """
 
-    ids: Annotated[tyro.conf.Positional[tuple[int, ...]], tyro.conf.arg(metavar="[ID...]")] = ()
+    ids: Annotated[
+        tyro.conf.Positional[tuple[int, ...]], tyro.conf.arg(metavar="[ID...]")
+    ] = ()
     """The ids; without them, standard input is read."""
     tokenizer: str
-    """The tokenizer: a file that `tokenizer train` wrote, a folder with GPT-2's files, or gpt2."""
+    """The tokenizer: a file that `tokenizer train` wrote, a folder with GPT-2's files,
+    or gpt2.
+    """
 
     def run(self) -> int:
         """Decode in a stream; a character whose bytes are incomplete appears as U+FFFD."""
@@ -115,25 +138,45 @@ class Inspect:
         print(describe(tokenizer))
         if self.longest:
             rows = [("longest tokens", "id", "bytes")]
-            rows += [(show_token(data), str(token), str(len(data))) for token, data in longest(tokenizer, self.longest)]
+            rows += [
+                (show_token(data), str(token), str(len(data)))
+                for token, data in longest(tokenizer, self.longest)
+            ]
             print("\n" + format_table(rows, right=(1, 2)))
         if self.file is not None:
             print("\n" + fertility(tokenizer, read_text_blocks(self.file)))
-        for text in () if self.file and self.text is None else EXAMPLES if self.text is None else (self.text,):
-            cut = "|".join(show_token(tokenizer.token_bytes(token)) for token in tokenizer.encode(text))
+        for text in (
+            ()
+            if self.file and self.text is None
+            else EXAMPLES
+            if self.text is None
+            else (self.text,)
+        ):
+            cut = "|".join(
+                show_token(tokenizer.token_bytes(token))
+                for token in tokenizer.encode(text)
+            )
             print(f"\n{cut}\n{fertility(tokenizer, [text])}")
         return 0
 
 
 def describe(tokenizer: Tokenizer) -> str:
     """The parts of a tokenizer, as a table."""
-    from happyllm_support.text.pretokenize import PATTERNS
+    from happyllm_support.text.tokenizer.pretokenize import PATTERNS
 
     model = tokenizer.model
-    pattern = next((name for name, regex in PATTERNS.items() if regex == model.pattern), "custom")
-    specials = ", ".join(f"{text} {token}" for text, token in tokenizer.special_tokens.items())
+    pattern = next(
+        (name for name, regex in PATTERNS.items() if regex == model.pattern), "custom"
+    )
+    specials = ", ".join(
+        f"{text} {token}" for text, token in tokenizer.special_tokens.items()
+    )
     rows = [
-        ("vocabulary", f"{tokenizer.vocab_size:,} ids: 256 bytes, {len(model.merges):,} merges, the special tokens"),
+        (
+            "vocabulary",
+            f"{tokenizer.vocab_size:,} ids: 256 bytes, {len(model.merges):,} merges, "
+            "the special tokens",
+        ),
         ("special tokens", specials or "none"),
         ("pattern", f"{pattern}  {visible(model.pattern)}"),
         ("fingerprint", tokenizer.fingerprint),
@@ -144,7 +187,11 @@ def describe(tokenizer: Tokenizer) -> str:
 def longest(tokenizer: Tokenizer, n: int) -> list[tuple[int, bytes]]:
     """The `n` ids with the most bytes, special tokens aside, longest first."""
     specials = set(tokenizer.special_tokens.values())
-    tokens = [(token, tokenizer.token_bytes(token)) for token in range(tokenizer.vocab_size) if token not in specials]
+    tokens = [
+        (token, tokenizer.token_bytes(token))
+        for token in range(tokenizer.vocab_size)
+        if token not in specials
+    ]
     return sorted(tokens, key=lambda pair: (-len(pair[1]), pair[0]))[:n]
 
 
@@ -162,8 +209,15 @@ def fertility(tokenizer: Tokenizer, blocks: Iterable[str]) -> str:
     n_tokens = sum(1 for _ in tokenizer.encode_iterable(counted()))
     if not n_tokens:
         return "no text"
-    ratios = f"{n_tokens / n_chars:.3f} tokens per character, {n_bytes / n_tokens:.2f} bytes per token"
-    return f"{n_chars:,} characters, {format_bytes(n_bytes)}, {n_tokens:,} tokens: {ratios}"
+    ratios = (
+        f"{n_tokens / n_chars:.3f} tokens per character, "
+        f"{n_bytes / n_tokens:.2f} "
+        "bytes per token"
+    )
+    return (
+        f"{n_chars:,} characters, {format_bytes(n_bytes)}, {n_tokens:,} tokens: "
+        f"{ratios}"
+    )
 
 
 def show_token(data: bytes) -> str:
@@ -185,7 +239,9 @@ def _in_batches(ids: Iterator[int], size: int = 4096) -> Iterator[list[int]]:
 
 def _stdin_blocks() -> Iterator[str]:
     if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]  (`<&-` in a shell)
-        raise ValueError("standard input is closed; give the text or the ids as arguments")
+        raise ValueError(
+            "standard input is closed; give the text or the ids as arguments"
+        )
     return decode_blocks(sys.stdin.buffer, "standard input")
 
 
@@ -204,7 +260,9 @@ def _numbers(blocks: Iterable[str]) -> Iterator[int]:
 def _number(word: str) -> int:
     if not re.fullmatch(r"-?[0-9]{1,20}", word):
         shown = word if len(word) <= 40 else word[:40] + "..."
-        raise ValueError(f"{shown!r} is not an id; expected whole numbers separated by spaces")
+        raise ValueError(
+            f"{shown!r} is not an id; expected whole numbers separated by spaces"
+        )
     return int(word)
 
 

@@ -1,6 +1,8 @@
-"""The engine of the labs: it runs a learner's code in a process of its own and says what is wrong with it.
+"""The engine of the labs: it runs a learner's code in a process of its own and says
+what is wrong with it.
 
-It knows no lesson; the labs in `labs/` bring their checks. Read the modules in this order.
+It knows no lesson; the labs in `labs/` bring their checks. Read the modules in this
+order.
 
 What a lab declares:
     not_yet                   what an unwritten function raises

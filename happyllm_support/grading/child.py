@@ -1,7 +1,8 @@
-"""The process that runs a learner's code: it receives a job and requests, and sends back values.
+"""The process that runs a learner's code: it receives a job and requests, and sends
+back values.
 
-It never sees an expected value. Its output goes to a file, its folder is an empty one, its limits are set before the
-first line of the learner's code runs.
+It never sees an expected value. Its output goes to a file, its folder is an empty one,
+its limits are set before the first line of the learner's code runs.
 """
 
 from __future__ import annotations
@@ -29,7 +30,15 @@ from happyllm_support.grading.workbench import Workbench, describe
 MAX_MESSAGE = 256 << 20
 MAX_OUTPUT = 1 << 20
 PR_SET_PDEATHSIG = 1
-HOMES = ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "HF_HOME", "MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR")
+HOMES = (
+    "HOME",
+    "TMPDIR",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "HF_HOME",
+    "MPLCONFIGDIR",
+    "TORCHINDUCTOR_CACHE_DIR",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +74,15 @@ def serve(connection: socket.socket, output: int, trace: int, scratch: str) -> N
     Args:
         connection: to the grader.
         output: file descriptor that receives stdout and stderr.
-        trace: file descriptor that receives Python's stack when the process is asked for it or crashes.
+        trace: file descriptor that receives Python's stack when the process is asked
+            for it or crashes.
         scratch: an empty folder, the working directory.
     """
     import torch
 
-    with contextlib.suppress(PermissionError):  # a process made by `spawn` leads its session already
+    with contextlib.suppress(
+        PermissionError
+    ):  # a process made by `spawn` leads its session already
         os.setsid()
     _die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -109,13 +121,19 @@ def serve(connection: socket.socket, output: int, trace: int, scratch: str) -> N
 
 
 def _load(job: Job, scratch: str) -> tuple[Workbench, Guard, bytes]:
-    """Run the learner's file and return the workbench over its names, and the first reply: names, or what it raised."""
+    """Run the learner's file and return the workbench over its names, and the first
+    reply: names, or what it raised.
+    """
     module = types.ModuleType(job.module)
     module.__file__ = job.filename
     sys.modules[job.module] = module
-    lines = io.StringIO(job.source).readlines()  # str.splitlines would split at a form feed, too
+    lines = io.StringIO(
+        job.source
+    ).readlines()  # str.splitlines would split at a form feed, too
     linecache.cache[job.filename] = (len(job.source), None, lines, job.filename)
-    guard = Guard(own=job.filename, scratch=scratch, protected=job.protected, imports=job.imports)
+    guard = Guard(
+        own=job.filename, scratch=scratch, protected=job.protected, imports=job.imports
+    )
     if job.trusted:
         bench = Workbench(module.__dict__, seed=job.seed, filename=job.filename)
     else:
@@ -130,7 +148,10 @@ def _load(job: Job, scratch: str) -> tuple[Workbench, Guard, bytes]:
         guard.install()
         guard.refuse(job.operators, job.functions)
     try:
-        exec(compile(job.source, job.filename, "exec", dont_inherit=True), module.__dict__)
+        exec(
+            compile(job.source, job.filename, "exec", dont_inherit=True),
+            module.__dict__,
+        )
         reply = wire.encode({"value": [str(name) for name in module.__dict__]})
     except BaseException as error:
         reply = wire.encode({"raised": describe(error, job.filename)})
@@ -138,14 +159,18 @@ def _load(job: Job, scratch: str) -> tuple[Workbench, Guard, bytes]:
 
 
 def _settle(scratch: str) -> None:
-    """Make the empty folder the place of what libraries keep somewhere: settings, caches, temporary files."""
+    """Make the empty folder the place of what libraries keep somewhere: settings,
+    caches, temporary files.
+    """
     os.chdir(scratch)
     os.environ.update(dict.fromkeys(HOMES, scratch), MPLBACKEND="agg")
     tempfile.tempdir = scratch  # a library has asked for it already, before the fork
 
 
 def _limit(memory_mb: int) -> None:
-    """A bound on the address space as the last resort (the grader watches what is really used), on files, no cores."""
+    """A bound on the address space as the last resort (the grader watches what is
+    really used), on files, no cores.
+    """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_OUTPUT, MAX_OUTPUT))
     if sys.platform == "linux":
@@ -168,7 +193,9 @@ def send(connection: socket.socket, message: bytes) -> None:
 def receive(connection: socket.socket) -> bytes | None:
     """Receive a message, or None when the other side has gone."""
     header = _exactly(connection, 8)
-    return None if header is None else _exactly(connection, struct.unpack(">Q", header)[0])
+    return (
+        None if header is None else _exactly(connection, struct.unpack(">Q", header)[0])
+    )
 
 
 def _exactly(connection: socket.socket, size: int) -> bytes | None:
@@ -184,9 +211,17 @@ def _exactly(connection: socket.socket, size: int) -> bytes | None:
 
 def preload() -> None:
     """Import what takes long, and what has to be here before the guards are."""
-    for name in ("numpy", "torch", "torch.overrides", "torch.utils._python_dispatch", "torch._dynamo"):
+    for name in (
+        "numpy",
+        "torch",
+        "torch.overrides",
+        "torch.utils._python_dispatch",
+        "torch._dynamo",
+    ):
         importlib.import_module(name)
-    sys.modules["torch.overrides"].resolve_name(print)  # makes its table of names once, for all forks
+    sys.modules["torch.overrides"].resolve_name(
+        print
+    )  # makes its table of names once, for all forks
 
 
 def main(arguments: list[str]) -> None:

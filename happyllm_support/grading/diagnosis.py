@@ -1,7 +1,8 @@
-"""From "wrong" to "what is wrong": the known mistake that gives the same answers, or a pattern in the numbers.
+"""From "wrong" to "what is wrong": the known mistake that gives the same answers, or a
+pattern in the numbers.
 
-The requests of the failed check are put to every known wrong variant of the function. The one that answers all of them
-as the learner's code did names the mistake.
+The requests of the failed check are put to every known wrong variant of the function.
+The one that answers all of them as the learner's code did names the mistake.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ class Diagnosis:
         mutant: the known mistake, when it is one.
         call: the call that it is about, with shapes, or "".
         section: the heading of the chapter that explains it.
-        everywhere: it is about the whole file, which cannot be imported, and not about this function.
+        everywhere: it is about the whole file, which cannot be imported, and not about
+            this function.
     """
 
     symptom: str
@@ -49,9 +51,10 @@ def matching_mutant(
 ) -> tuple[Mutant, bool] | None:
     """The known wrong variant that gives the same answers.
 
-    Each variant is asked everything again. One that answers all requests as the learner's code did is the mistake.
-    Code with two mistakes has no such variant; then the one counts that agrees up to the first wrong answer, that one
-    included, and explains at least half of the wrong answers and more of them than any other.
+    Each variant is asked everything again. One that answers all requests as the
+    learner's code did is the mistake. Code with two mistakes has no such variant; then
+    the one counts that agrees up to the first wrong answer, that one included, and
+    explains at least half of the wrong answers and more of them than any other.
 
     Args:
         lab: the lab.
@@ -64,25 +67,36 @@ def matching_mutant(
     """
     replies = [reply for _, reply in transcript]
     right = _replies(lab, target, None, transcript, seed)
-    wrong = [not _same_reply(reply, answer, answer) for reply, answer in zip(replies, right, strict=True)]
+    wrong = [
+        not _same_reply(reply, answer, answer)
+        for reply, answer in zip(replies, right, strict=True)
+    ]
     if not any(wrong):
         return None  # the transcript does not show the mistake
     first = wrong.index(True)
     partial: list[tuple[int, Mutant]] = []
     for mutant in lab.mutants_of(target):
         answers = _replies(lab, target, mutant, transcript, seed)
-        agrees = [_same_reply(*three) for three in zip(answers, replies, right, strict=True)]
+        agrees = [
+            _same_reply(*three) for three in zip(answers, replies, right, strict=True)
+        ]
         if all(agrees):
             return mutant, True
         if all(agrees[: first + 1]):
-            partial.append((sum(a and w for a, w in zip(agrees, wrong, strict=True)), mutant))
+            partial.append(
+                (sum(a and w for a, w in zip(agrees, wrong, strict=True)), mutant)
+            )
     most = max((explained for explained, _ in partial), default=0)
     best = [mutant for explained, mutant in partial if explained == most]
     return (best[0], False) if len(best) == 1 and 2 * most >= sum(wrong) else None
 
 
 def _replies(
-    lab: Lab, target: str, mutant: Mutant | None, transcript: list[tuple[bytes, bytes]], seed: int
+    lab: Lab,
+    target: str,
+    mutant: Mutant | None,
+    transcript: list[tuple[bytes, bytes]],
+    seed: int,
 ) -> list[bytes]:
     """What a wrong variant, or the reference, answers to the same requests."""
     code = mutant.code if mutant else lab.reference[target]
@@ -91,44 +105,72 @@ def _replies(
 
 
 def _same_reply(left: bytes, right: bytes, reference: bytes) -> bool:
-    """Whether two replies are the same; the words of an exception count only where the reference raises none."""
+    """Whether two replies are the same; the words of an exception count only where the
+    reference raises none.
+    """
     a, b = wire.decode(left), wire.decode(right)
     if "raised" in a or "raised" in b:
-        if not ("raised" in a and "raised" in b and a["raised"]["type"] == b["raised"]["type"]):
+        if not (
+            "raised" in a
+            and "raised" in b
+            and a["raised"]["type"] == b["raised"]["type"]
+        ):
             return False
-        return "raised" in wire.decode(reference) or a["raised"]["message"] == b["raised"]["message"]
+        return (
+            "raised" in wire.decode(reference)
+            or a["raised"]["message"] == b["raised"]["message"]
+        )
     left, right = _comparable(a["value"]), _comparable(b["value"])
-    return a["after"] == b["after"] and same(left, right, tolerance=MATCH, floor=1e-3 * _largest(right))
+    return a["after"] == b["after"] and same(
+        left, right, tolerance=MATCH, floor=1e-3 * _largest(right)
+    )
 
 
 def _largest(value: Any) -> float:
-    """The largest magnitude in all tensors of a reply: beside it, a gradient that is mathematically 0 is rounding."""
+    """The largest magnitude in all tensors of a reply: beside it, a gradient that is
+    mathematically 0 is rounding.
+    """
     import torch
 
     if isinstance(value, torch.Tensor) and value.is_floating_point() and value.numel():
         return float(torch.nan_to_num(value.double(), 0.0, 0.0, 0.0).abs().max())
     if isinstance(value, dict):
         return _largest(list(cast("dict[str, Any]", value).values()))
-    return max(map(_largest, cast("list[Any]", value)), default=0.0) if isinstance(value, (list, tuple)) else 0.0
+    return (
+        max(map(_largest, cast("list[Any]", value)), default=0.0)
+        if isinstance(value, (list, tuple))
+        else 0.0
+    )
 
 
 def _comparable(value: Any) -> Any:
-    """Objects that stay where they are count as equal; what they do is seen in the calls that follow."""
+    """Objects that stay where they are count as equal; what they do is seen in the
+    calls that follow.
+    """
     if isinstance(value, wire.Handle):
         return None
     if isinstance(value, (list, tuple)):
         items = [_comparable(item) for item in cast("list[Any]", value)]
         return items if isinstance(value, list) else tuple(items)
     if isinstance(value, dict):
-        return {key: _comparable(item) for key, item in cast("dict[Any, Any]", value).items()}
+        return {
+            key: _comparable(item)
+            for key, item in cast("dict[Any, Any]", value).items()
+        }
     return value
 
 
 def pattern(got: Any, want: Any) -> str:
-    """What a wrong tensor has to do with the expected one, completing "The result ...", or "" when nothing is seen."""
+    """What a wrong tensor has to do with the expected one, completing "The result ...",
+    or "" when nothing is seen.
+    """
     import torch
 
-    if not isinstance(got, torch.Tensor) or not isinstance(want, torch.Tensor) or not want.is_floating_point():
+    if (
+        not isinstance(got, torch.Tensor)
+        or not isinstance(want, torch.Tensor)
+        or not want.is_floating_point()
+    ):
         return ""
     if got.is_complex() or not got.numel():
         return ""
@@ -136,8 +178,13 @@ def pattern(got: Any, want: Any) -> str:
         if got.numel() == want.numel():
             for a in range(got.dim()):
                 for b in range(a + 1, got.dim()):
-                    if got.transpose(a, b).shape == want.shape and _near(got.transpose(a, b), want):
-                        return f"is right but for its axes {a} and {b}, which are exchanged"
+                    if got.transpose(a, b).shape == want.shape and _near(
+                        got.transpose(a, b), want
+                    ):
+                        return (
+                            f"is right but for its axes {a} and {b}, which are "
+                            "exchanged"
+                        )
             if _near(got.reshape(want.shape), want):
                 return "holds the right numbers in another shape"
         return ""
@@ -151,7 +198,11 @@ def pattern(got: Any, want: Any) -> str:
     if a.numel() > 1 and bool((a == a.flatten()[0]).all()):
         return "is the same number everywhere"
     if _near(a, b):
-        almost = "is almost right: a constant that is slightly off, or digits that get lost on the way"
+        almost = (
+            "is almost right: a constant that is slightly off, or digits that "
+            "get "
+            "lost on the way"
+        )
         return "" if torch.equal(a, b) else almost
     if _near(-a, b):
         return "has the wrong sign"
@@ -160,7 +211,9 @@ def pattern(got: Any, want: Any) -> str:
         return f"is {ratio:.4g} times what it should be, everywhere"
     shift = float((a - b).mean())
     if _near(a - shift, b) and abs(shift) > 1e-3 * float(b.abs().max()):
-        return f"is {abs(shift):.4g} too {'large' if shift > 0 else 'small'}, everywhere"
+        return (
+            f"is {abs(shift):.4g} too {'large' if shift > 0 else 'small'}, everywhere"
+        )
     for dim in range(a.dim()):
         if a.shape[dim] > 1:
             if _near(a.flip(dim), b):
@@ -178,7 +231,9 @@ def _near(a: Any, b: Any) -> bool:
 
 
 def describe_call(target: str, request: dict[str, Any] | None) -> str:
-    """A call as one would write it, tensors as dtype and shape: `sdpa(float32 (2, 3, 5, 4), ..., mask=None)`."""
+    """A call as one would write it, tensors as dtype and shape:
+    `sdpa(float32 (2, 3, 5, 4), ..., mask=None)`.
+    """
     if request is None:
         return ""
     args = [_brief(arg) for arg in request["args"]]
@@ -212,9 +267,18 @@ def diagnose(lab: Lab, target: str, session: Session, *, seed: int) -> Diagnosis
         mutant, alone = match
         cause = f"This is what comes out when {mutant.says}."
         if not alone:
-            cause = f"The first wrong answer is what comes out when {mutant.says}; that does not explain all of them."
+            cause = (
+                f"The first wrong answer is what comes out when {mutant.says}; "
+                "that does not explain all of them."
+            )
         section = mutant.section or lab.checks[target].section
-        return Diagnosis(symptom=failure.symptom, cause=cause, mutant=mutant, call=call, section=section)
+        return Diagnosis(
+            symptom=failure.symptom,
+            cause=cause,
+            mutant=mutant,
+            call=call,
+            section=section,
+        )
     section = lab.checks[target].section
     seen = pattern(failure.got, failure.want)
     cause = f"The result {seen}." if seen else ""

@@ -1,4 +1,6 @@
-"""Grade a lab: each check in a process of its own, in the order of the file, prerequisites first."""
+"""Grade a lab: each check in a process of its own, in the order of the file,
+prerequisites first.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +12,28 @@ from pathlib import Path
 
 from happyllm_support.grading.child import Job
 from happyllm_support.grading.diagnosis import Diagnosis
-from happyllm_support.grading.judge import GraderError, Status, Stopped, Verdict, judge, raised_line, seed_of
+from happyllm_support.grading.judge import (
+    GraderError,
+    Status,
+    Stopped,
+    Verdict,
+    judge,
+    raised_line,
+    seed_of,
+)
 from happyllm_support.grading.labs import Lab
 from happyllm_support.grading.processes import Launcher, Method
 from happyllm_support.grading.remote import LearnerRaised
 from happyllm_support.grading.workbench import NOTEBOOK
 
 ENGINE = Path(__file__).resolve().parent
-# Not the engine itself: it holds no answers, and Python reads its lines whenever a stack is formatted.
-PACKAGE = tuple(path for path in ENGINE.parent.iterdir() if path != ENGINE and path.suffix in ("", ".py"))
+# Not the engine itself: it holds no answers, and Python reads its lines whenever a
+# stack is formatted.
+PACKAGE = tuple(
+    path
+    for path in ENGINE.parent.iterdir()
+    if path != ENGINE and path.suffix in ("", ".py")
+)
 
 __all__ = ["Grader", "GraderError", "Report", "Solution"]
 
@@ -48,7 +63,10 @@ class Solution:
         try:
             return cls(source=path.read_text("utf-8-sig"), filename=str(path))
         except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is not UTF-8: byte {error.start} cannot be read; save it as UTF-8") from None
+            raise ValueError(
+                f"{path} is not UTF-8: byte {error.start} cannot be read; save it as "
+                "UTF-8"
+            ) from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,11 +106,18 @@ class Grader:
         ValueError: the patience is not positive.
     """
 
-    def __init__(self, labs: Path, *, patience: float = 1.0, method: Method | None = None) -> None:
+    def __init__(
+        self, labs: Path, *, patience: float = 1.0, method: Method | None = None
+    ) -> None:
         if not 0 < patience < float("inf"):
-            raise ValueError(f"patience {patience} must be a positive number; 2 doubles every time limit")
+            raise ValueError(
+                f"patience {patience} must be a positive number; 2 doubles every time "
+                "limit"
+            )
         self._patience = patience
-        self._protected = tuple(map(str, (*PACKAGE, labs.resolve(), labs.resolve().parent / "tests")))
+        self._protected = tuple(
+            map(str, (*PACKAGE, labs.resolve(), labs.resolve().parent / "tests"))
+        )
         self._launcher = Launcher(method)
 
     def __enter__(self) -> Grader:
@@ -114,7 +139,8 @@ class Grader:
         Args:
             lab: the lab.
             solution: a file or code; by default the learner's file of this lab.
-            only: names of checks to report; what they need is checked, too, but not reported.
+            only: names of checks to report; what they need is checked, too, but not
+                reported.
             on_verdict: called after each check.
 
         Raises:
@@ -125,30 +151,49 @@ class Grader:
             solution = Solution.from_file(solution or lab.file)
         unknown = sorted(set(only or ()) - set(lab.checks))
         if unknown:
-            raise ValueError(f"{lab.id} has no {', '.join(unknown)}; it has {', '.join(lab.checks)}")
+            raise ValueError(
+                f"{lab.id} has no {', '.join(unknown)}; it has {', '.join(lab.checks)}"
+            )
         wanted = _with_needs(lab, set(lab.checks if only is None else only))
         started = time.perf_counter()
         passed: set[str] = set()
         verdicts: list[Verdict] = []
-        unusable: Diagnosis | None = None  # the file cannot be imported; once is enough to know
+        unusable: Diagnosis | None = (
+            None  # the file cannot be imported; once is enough to know
+        )
         for name, check in lab.checks.items():
             if name not in wanted:
                 continue
-            verdict = self.run(lab, name, solution) if unusable is None else _failed(lab, name, unusable)
-            unusable = verdict.diagnosis if verdict.diagnosis and verdict.diagnosis.everywhere else None
+            verdict = (
+                self.run(lab, name, solution)
+                if unusable is None
+                else _failed(lab, name, unusable)
+            )
+            unusable = (
+                verdict.diagnosis
+                if verdict.diagnosis and verdict.diagnosis.everywhere
+                else None
+            )
             missing = [need for need in check.needs if need not in passed]
             if missing and verdict.status is Status.FAIL:
-                missing = sorted(uses(solution.source, name) & set(missing), key=check.needs.index)
+                missing = sorted(
+                    uses(solution.source, name) & set(missing), key=check.needs.index
+                )
             if verdict.status is Status.PASS:
                 passed.add(name)
             elif missing and verdict.status is Status.FAIL and unusable is None:
-                blocked = Diagnosis(symptom=f"needs {' and '.join(missing)} first", section=check.section)
+                blocked = Diagnosis(
+                    symptom=f"needs {' and '.join(missing)} first",
+                    section=check.section,
+                )
                 verdict = replace(verdict, status=Status.BLOCKED, diagnosis=blocked)
             if only is None or name in only:
                 verdicts.append(verdict)
                 if on_verdict is not None:
                     on_verdict(verdict)
-        return Report(lab=lab, verdicts=tuple(verdicts), seconds=time.perf_counter() - started)
+        return Report(
+            lab=lab, verdicts=tuple(verdicts), seconds=time.perf_counter() - started
+        )
 
     def run(self, lab: Lab, name: str, solution: Solution) -> Verdict:
         """Run one check in a process of its own, without looking at what it needs."""
@@ -165,20 +210,33 @@ class Grader:
             imports=check.no_imports,
             protected=self._protected,
         )
-        with self._launcher.worker(job, seconds=check.seconds * self._patience) as worker:
+        with self._launcher.worker(
+            job, seconds=check.seconds * self._patience
+        ) as worker:
             code = "code" if solution.filename == NOTEBOOK else "file"
             try:
                 first = worker.start()
             except Stopped as stop:
-                found = Diagnosis(symptom=f"while the {code} is imported, {stop}", everywhere=not stop.forbidden)
+                found = Diagnosis(
+                    symptom=f"while the {code} is imported, {stop}",
+                    everywhere=not stop.forbidden,
+                )
                 verdict = _failed(lab, name, found)
             else:
                 if "raised" in first:
-                    line = raised_line(LearnerRaised(first["raised"])).removeprefix("it ")
-                    found = Diagnosis(symptom=f"the {code} cannot be imported: {line}", everywhere=True)
+                    line = raised_line(LearnerRaised(first["raised"])).removeprefix(
+                        "it "
+                    )
+                    found = Diagnosis(
+                        symptom=f"the {code} cannot be imported: {line}",
+                        everywhere=True,
+                    )
                     verdict = _failed(lab, name, found)
                 elif name not in worker.names:
-                    symptom = f"the file defines no {name}; labs/.stubs/{lab.folder.name}.py has its stub"
+                    symptom = (
+                        f"the file defines no {name}; "
+                        f"labs/.stubs/{lab.folder.name}.py has its stub"
+                    )
                     verdict = _failed(lab, name, Diagnosis(symptom=symptom))
                 else:
                     verdict = judge(lab, name, worker.ask)
@@ -188,7 +246,8 @@ class Grader:
 
 
 def uses(source: str, name: str) -> set[str]:
-    """Every name that a function or class of a file mentions, itself or through others of the file that it mentions.
+    """Every name that a function or class of a file mentions, itself or through others
+    of the file that it mentions.
 
     Args:
         source: Python; what cannot be parsed mentions nothing.
@@ -198,13 +257,19 @@ def uses(source: str, name: str) -> set[str]:
         body = ast.parse(source).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return set()
-    defined = {node.name: node for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    defined = {
+        node.name: node
+        for node in body
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+    }
     found: set[str] = set()
     queue = [name]
     while queue:
         node = defined.get(queue.pop())
         names = (
-            {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)} if node is not None else set[str]()
+            {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+            if node is not None
+            else set[str]()
         )
         queue += names & set(defined) - found
         found |= names
@@ -221,4 +286,6 @@ def _with_needs(lab: Lab, names: set[str]) -> set[str]:
 def _failed(lab: Lab, name: str, diagnosis: Diagnosis) -> Verdict:
     check = lab.checks[name]
     diagnosis = replace(diagnosis, section=check.section)
-    return Verdict(id=check.id, status=Status.FAIL, points=0, of=check.points, diagnosis=diagnosis)
+    return Verdict(
+        id=check.id, status=Status.FAIL, points=0, of=check.points, diagnosis=diagnosis
+    )

@@ -1,7 +1,9 @@
-"""What a learner's code may not do, noticed when it is done: shortcuts, other processes, files, the network.
+"""What a learner's code may not do, noticed when it is done: shortcuts, other
+processes, files, the network.
 
-The guards are for accidents and for the well-known shortcuts, not against a hostile expert, who can always find a way
-in a process of their own; what protects the marks is that no expected value is ever in that process.
+The guards are for accidents and for the well-known shortcuts, not against a hostile
+expert, who can always find a way in a process of their own; what protects the marks is
+that no expected value is ever in that process.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ COURSE = ("happyllm_support", "happyllm_labs")
 
 
 class Forbidden(BaseException):
-    """The learner's code did what a lab does not allow. Not an Exception, so that `except Exception` lets it pass."""
+    """The learner's code did what a lab does not allow. Not an Exception, so that
+    `except Exception` lets it pass.
+    """
 
 
 class Guard:
@@ -59,7 +63,14 @@ class Guard:
         imports: modules that this exercise forbids.
     """
 
-    def __init__(self, *, own: str, scratch: str, protected: Sequence[str], imports: Sequence[str]) -> None:
+    def __init__(
+        self,
+        *,
+        own: str,
+        scratch: str,
+        protected: Sequence[str],
+        imports: Sequence[str],
+    ) -> None:
         self.violations: list[str] = []
         self._own = os.path.realpath(own)
         self._scratch = os.path.realpath(scratch)
@@ -76,28 +87,45 @@ class Guard:
         raise Forbidden(message)
 
     def install(self) -> None:
-        """Hide the course's package from `import`, and watch what Python reports of itself, from now on."""
+        """Hide the course's package from `import`, and watch what Python reports of
+        itself, from now on.
+        """
         hidden = (*COURSE, *self._imports)
         for name in [name for name in sys.modules if _within(name, hidden)]:
             del sys.modules[name]
-        package, grading = types.ModuleType("happyllm_support"), types.ModuleType("happyllm_support.grading")
+        package, grading = (
+            types.ModuleType("happyllm_support"),
+            types.ModuleType("happyllm_support.grading"),
+        )
         package.__path__ = []
-        grading.__dict__.update(NotYet=NotYet, check=_no_check)  # what a lab's file may import
+        grading.__dict__.update(
+            NotYet=NotYet, check=_no_check
+        )  # what a lab's file may import
         package.__dict__["grading"] = grading
-        sys.modules |= {"happyllm_support": package, "happyllm_support.grading": grading}
+        sys.modules |= {
+            "happyllm_support": package,
+            "happyllm_support.grading": grading,
+        }
         sys.dont_write_bytecode = True
         sys.meta_path.insert(0, _Finder(self._on_import))  # pyright: ignore[reportArgumentType]
         sys.addaudithook(self._watch)
 
     def refuse(self, operators: Sequence[str], functions: Sequence[str]) -> None:
-        """Close `torch.ops.aten` for forbidden operators and functions: composite ones are taken apart before a
-        `GuardedWorkbench` could see them."""
+        """Close `torch.ops.aten` for forbidden operators and functions: composite ones
+        are taken apart before a `GuardedWorkbench` could see them.
+        """
         import torch
 
-        names = {name.strip("_") for name in operators} | {name.rpartition(".")[2] for name in functions}
+        names = {name.strip("_") for name in operators} | {
+            name.rpartition(".")[2] for name in functions
+        }
         for name in {*operators, *names}:
             if hasattr(torch.ops.aten, name):
-                setattr(torch.ops.aten, name, _Refused(getattr(torch.ops.aten, name), name, self))
+                setattr(
+                    torch.ops.aten,
+                    name,
+                    _Refused(getattr(torch.ops.aten, name), name, self),
+                )
 
     def _watch(self, event: str, args: tuple[Any, ...]) -> None:
         if event == "open":
@@ -105,11 +133,15 @@ class Guard:
         elif event in CHANGES:
             self._on_change(event, args)
         elif event in PROCESSES and not _by_a_library(beyond=STANDARD):
-            self.forbid(f"it starts another process ({event}); a lab has no use for one")
+            self.forbid(
+                f"it starts another process ({event}); a lab has no use for one"
+            )
         elif event in SIGNALS:
             self.forbid(f"it sends a signal ({event}); a lab has no use for one")
         elif event in NETWORK:
-            self.forbid(f"it opens a network connection ({event}); a lab has no use for one")
+            self.forbid(
+                f"it opens a network connection ({event}); a lab has no use for one"
+            )
         elif event == "resource.setrlimit":
             self.forbid("it changes the limits under which it runs")
 
@@ -123,18 +155,34 @@ class Guard:
         if not isinstance(path, (str, bytes)):
             return
         real = os.path.realpath(os.fsdecode(path))
-        writes = isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC))
+        writes = isinstance(flags, int) and bool(
+            flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        )
         writes |= isinstance(mode, str) and bool(set(mode) & set("wax+"))
         if writes and real != os.devnull and not self._below(real, self._scratch):
-            self.forbid(f"it writes the file {os.path.basename(real)}; a lab writes no files")
-        if real != self._own and any(self._below(real, folder) for folder in self._protected):
-            self.forbid(f"it reads {os.path.basename(real)} of the course; the exercise is to write it yourself")
+            self.forbid(
+                f"it writes the file {os.path.basename(real)}; a lab writes no files"
+            )
+        if real != self._own and any(
+            self._below(real, folder) for folder in self._protected
+        ):
+            self.forbid(
+                f"it reads {os.path.basename(real)} of the course; the exercise is to "
+                "write it yourself"
+            )
 
     def _on_change(self, event: str, args: tuple[Any, ...]) -> None:
         for path in args[: 2 if event in ("os.rename", "os.link", "os.symlink") else 1]:
-            real = os.path.realpath(os.fsdecode(path)) if isinstance(path, (str, bytes)) else ""
+            real = (
+                os.path.realpath(os.fsdecode(path))
+                if isinstance(path, (str, bytes))
+                else ""
+            )
             if not self._below(real, self._scratch):
-                self.forbid(f"it changes the file {os.path.basename(real)} ({event}); a lab changes no files")
+                self.forbid(
+                    f"it changes the file {os.path.basename(real)} ({event}); a lab "
+                    "changes no files"
+                )
 
     @staticmethod
     def _below(path: str, folder: str) -> bool:
@@ -142,7 +190,8 @@ class Guard:
 
 
 class GuardedWorkbench(Workbench):
-    """A workbench that calls the learner's code while watching which torch operators and functions it uses.
+    """A workbench that calls the learner's code while watching which torch operators
+    and functions it uses.
 
     Args:
         operators: forbidden torch operators by their base name, such as "_softmax".
@@ -167,7 +216,9 @@ class GuardedWorkbench(Workbench):
         self._functions = frozenset(functions)
 
     def call(self, function: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        """Call it under the watch of torch's own modes, which see every operator and every function."""
+        """Call it under the watch of torch's own modes, which see every operator and
+        every function.
+        """
         with ExitStack() as stack:
             if self._operators:
                 stack.enter_context(_operator_watch(self._operators, self._guard))
@@ -177,7 +228,9 @@ class GuardedWorkbench(Workbench):
 
 
 class _Refused:
-    """Stands where a forbidden operator was, in `torch.ops.aten`; libraries get through to it."""
+    """Stands where a forbidden operator was, in `torch.ops.aten`; libraries get through
+    to it.
+    """
 
     def __init__(self, operator: Any, name: str, guard: Guard) -> None:
         self._operator = operator
@@ -207,15 +260,23 @@ class _Finder:
 
 
 def _within(name: str, packages: Sequence[str]) -> bool:
-    return any(name == package or name.startswith(f"{package}.") for package in packages)
+    return any(
+        name == package or name.startswith(f"{package}.") for package in packages
+    )
 
 
 def _by_a_library(beyond: tuple[str, ...] = ()) -> bool:
-    """Whether what is under way was written in a library's file, not in the learner's; looks past files in `beyond`."""
+    """Whether what is under way was written in a library's file, not in the learner's;
+    looks past files in `beyond`.
+    """
     frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
     while frame is not None:
         name = frame.f_code.co_filename
-        passed = name.startswith(beyond) and not name.startswith(INSTALLED) if beyond else False
+        passed = (
+            name.startswith(beyond) and not name.startswith(INSTALLED)
+            if beyond
+            else False
+        )
         if name != __file__ and "importlib" not in name and not passed:
             return name.startswith((*INSTALLED, *STANDARD))
         frame = frame.f_back
@@ -230,10 +291,14 @@ def _operator_watch(names: frozenset[str], guard: Guard) -> Any:
     from torch.utils._python_dispatch import TorchDispatchMode
 
     class Watch(TorchDispatchMode):
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
             name = func._schema.name.partition("::")[2]
             if name in names:
-                guard.forbid(f"it uses torch's {name.strip('_')}, which this exercise forbids")
+                guard.forbid(
+                    f"it uses torch's {name.strip('_')}, which this exercise forbids"
+                )
             return func(*args, **(kwargs or {}))
 
     return Watch()
@@ -243,7 +308,9 @@ def _function_watch(names: frozenset[str], guard: Guard) -> Any:
     from torch.overrides import TorchFunctionMode, resolve_name  # pyright: ignore[reportUnknownVariableType]
 
     class Watch(TorchFunctionMode):
-        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        def __torch_function__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
             name = resolve_name(func)
             if name in names:
                 guard.forbid(f"it uses {name}, which this exercise forbids")

@@ -1,4 +1,5 @@
-"""What a lab is: its checks and the known wrong variants, declared in `labs/labNN_name/checks.py` and `mutants.py`.
+"""What a lab is: its checks and the known wrong variants, declared in
+`labs/labNN_name/checks.py` and `mutants.py`.
 
 What such a file says:
 
@@ -35,17 +36,21 @@ class Check:
     Attributes:
         id: lab and name, such as "lab03.sdpa".
         points: what it is worth.
-        needs: names in the same lab; code that calls one of them and fails is BLOCKED until that one passes.
+        needs: names in the same lab; code that calls one of them and fails is BLOCKED
+            until that one passes.
         run: receives the learner's function as a `Remote`.
         section: the heading of the chapter that explains it.
         hints: from a nudge to almost the answer.
         solution: what to show as the solution, as "module:name" in the package.
         seconds: longest time the whole check may take.
         memory_mb: most memory that it may take on top of what an empty process has.
-        no_operators: torch operators that would defeat the exercise, such as "_softmax".
-        no_functions: torch functions by their full name, such as "torch.nn.functional.rms_norm".
+        no_operators: torch operators that would defeat the exercise, such as
+            "_softmax".
+        no_functions: torch functions by their full name, such as
+            "torch.nn.functional.rms_norm".
         no_imports: modules that would defeat the exercise.
-        numeric: whether its results are numbers, so that zeros, a constant, the negative and the double must fail.
+        numeric: whether its results are numbers, so that zeros, a constant, the
+            negative and the double must fail.
     """
 
     id: str
@@ -64,9 +69,13 @@ class Check:
 
     def __post_init__(self) -> None:
         if self.points < 1 or self.seconds <= 0 or self.memory_mb < 1:
-            raise ValueError(f"{self.id}: points, seconds and memory_mb must be positive")
+            raise ValueError(
+                f"{self.id}: points, seconds and memory_mb must be positive"
+            )
         if len(self.hints) < 2:
-            raise ValueError(f"{self.id}: at least two hints are needed, got {len(self.hints)}")
+            raise ValueError(
+                f"{self.id}: at least two hints are needed, got {len(self.hints)}"
+            )
 
     @property
     def name(self) -> str:
@@ -92,7 +101,8 @@ class Mutant:
 
 
 class Lab:
-    """The declarations of one lab; its number and name are those of the folder that its files lie in.
+    """The declarations of one lab; its number and name are those of the folder that its
+    files lie in.
 
     Args:
         title: as in the table of contents.
@@ -100,7 +110,9 @@ class Lab:
         no_imports: modules that no check of this lab allows, besides `ANSWERS`.
     """
 
-    def __init__(self, title: str, *, minutes: int, no_imports: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, title: str, *, minutes: int, no_imports: tuple[str, ...] = ()
+    ) -> None:
         self.title = title
         self.minutes = minutes
         self.no_imports = (*ANSWERS, *no_imports)
@@ -135,30 +147,54 @@ class Lab:
         return sum(check.points for check in self.checks.values())
 
     def check(
-        self, *, points: int, section: str, no_imports: tuple[str, ...] = (), **settings: Any
+        self,
+        *,
+        points: int,
+        section: str,
+        no_imports: tuple[str, ...] = (),
+        **settings: Any,
     ) -> Callable[[CheckFunction], CheckFunction]:
-        """Declare a check; the function's name is the name that the learner has to define. Settings: see `Check`."""
+        """Declare a check; the function's name is the name that the learner has to
+        define. Settings: see `Check`.
+        """
 
         def declare(run: CheckFunction) -> CheckFunction:
             name = run.__name__
-            unknown = [need for need in settings.get("needs", ()) if need not in self.checks]
+            unknown = [
+                need for need in settings.get("needs", ()) if need not in self.checks
+            ]
             if name in self.checks:
                 raise ValueError(f"{name} is declared twice")
             if unknown:
-                raise ValueError(f"{name} needs {', '.join(unknown)}, not declared before it")
+                raise ValueError(
+                    f"{name} needs {', '.join(unknown)}, not declared before it"
+                )
             banned = (*self.no_imports, *no_imports)
-            self.checks[name] = Check(id=name, points=points, section=section, run=run, no_imports=banned, **settings)
+            self.checks[name] = Check(
+                id=name,
+                points=points,
+                section=section,
+                run=run,
+                no_imports=banned,
+                **settings,
+            )
             return run
 
         return declare
 
-    def mutant(self, target: str, says: str, *, section: str | None = None) -> Callable[[Any], Any]:
-        """Declare a known wrong variant of `target`; `says` completes "This is what comes out when ..."."""
+    def mutant(
+        self, target: str, says: str, *, section: str | None = None
+    ) -> Callable[[Any], Any]:
+        """Declare a known wrong variant of `target`; `says` completes "This is what
+        comes out when ...".
+        """
 
         def declare(code: Any) -> Any:
             if target not in self.checks:
                 raise ValueError(f"a wrong variant of {target!r}, which has no check")
-            self.mutants.append(Mutant(target=target, says=says, code=code, section=section))
+            self.mutants.append(
+                Mutant(target=target, says=says, code=code, section=section)
+            )
             return code
 
         return declare
@@ -169,7 +205,8 @@ class Lab:
 
 
 def labs_folder() -> Path:
-    """The folder `labs/`: that of the current directory or of one above it, else the one beside the package.
+    """The folder `labs/`: that of the current directory or of one above it, else the
+    one beside the package.
 
     Raises:
         ValueError: there is none.
@@ -181,12 +218,18 @@ def labs_folder() -> Path:
             return folder / "labs"
         if list(folder.glob("lab[0-9][0-9]_*/checks.py")):
             return folder
-    raise ValueError(f"no labs folder in {here}, above it, or beside the package; run this in the course's repository")
+    raise ValueError(
+        f"no labs folder in {here}, above it, or beside the package; run this in the "
+        "course's repository"
+    )
 
 
 def lab_ids(labs: Path) -> list[str]:
     """The labs of a folder in order, such as ["lab01", "lab02"]."""
-    return sorted(path.parent.name.partition("_")[0] for path in labs.glob("lab[0-9][0-9]_*/checks.py"))
+    return sorted(
+        path.parent.name.partition("_")[0]
+        for path in labs.glob("lab[0-9][0-9]_*/checks.py")
+    )
 
 
 def load_lab(labs: Path, name: str) -> Lab:
@@ -200,7 +243,9 @@ def load_lab(labs: Path, name: str) -> Lab:
         ValueError: there is no such lab.
     """
     number = re.fullmatch(r"(?:lab)?0*(\d{1,2})", name)
-    folders = sorted(labs.glob(f"lab{int(number[1]):02d}_*/checks.py")) if number else []
+    folders = (
+        sorted(labs.glob(f"lab{int(number[1]):02d}_*/checks.py")) if number else []
+    )
     if not folders:
         known = ", ".join(lab.removeprefix("lab") for lab in lab_ids(labs))
         raise ValueError(f"there is no lab {name!r}; there are {known}")
@@ -210,26 +255,36 @@ def load_lab(labs: Path, name: str) -> Lab:
         try:
             _complete(lab, folder)
         except BaseException:
-            del sys.modules[f"{PACKAGE}.{folder.name}.checks"]  # half a lab; the next call begins anew
+            del sys.modules[
+                f"{PACKAGE}.{folder.name}.checks"
+            ]  # half a lab; the next call begins anew
             raise
     return lab
 
 
 def _complete(lab: Lab, folder: Path) -> None:
-    """Add what the checks do not declare themselves: the folder, the wrong variants, whole names, the reference."""
+    """Add what the checks do not declare themselves: the folder, the wrong variants,
+    whole names, the reference.
+    """
     load_module(folder, "mutants")
     reference = load_module(folder, "reference")
     missing = [name for name in lab.checks if not hasattr(reference, name)]
     if missing:
         raise ValueError(f"{folder.name}/reference.py lacks {', '.join(missing)}")
     lab.folder = folder
-    lab.reference = {name: value for name, value in vars(reference).items() if not name.startswith("_")}
+    lab.reference = {
+        name: value
+        for name, value in vars(reference).items()
+        if not name.startswith("_")
+    }
     for name, check in list(lab.checks.items()):
         lab.checks[name] = replace(check, id=f"{lab.id}.{name}")
 
 
 def load_module(folder: Path, name: str) -> types.ModuleType:
-    """Import `folder/name.py` as `happyllm_labs.<folder>.<name>`, so that a lab's files can import one another."""
+    """Import `folder/name.py` as `happyllm_labs.<folder>.<name>`, so that a lab's files
+    can import one another.
+    """
     package = f"{PACKAGE}.{folder.name}"
     for parent, path in ((PACKAGE, folder.parent), (package, folder)):
         known = sys.modules.get(parent)
@@ -237,6 +292,8 @@ def load_module(folder: Path, name: str) -> types.ModuleType:
             module = types.ModuleType(parent)
             module.__path__ = [str(path)]
             sys.modules[parent] = module
-            for stale in [n for n in sys.modules if n.startswith(f"{parent}.") and n != package]:
+            for stale in [
+                n for n in sys.modules if n.startswith(f"{parent}.") and n != package
+            ]:
                 del sys.modules[stale]
     return importlib.import_module(f"{package}.{name}")

@@ -1,4 +1,6 @@
-"""Marks of a class: every student's files graded with the teacher's own checks, as rows of a table."""
+"""Marks of a class: every student's files graded with the teacher's own checks, as rows
+of a table.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ class Mark:
     Attributes:
         student: the name of the folder.
         lab, check: such as "lab03" and "sdpa".
-        status: PASS, FAIL, BLOCKED, NOT YET; "no file"; NOT GRADED when the grader failed.
+        status: PASS, FAIL, BLOCKED, NOT YET; "no file"; NOT GRADED when the grader
+            failed.
         points, of: reached, and possible.
         diagnosis: what is wrong, one line.
     """
@@ -41,7 +44,9 @@ class Mark:
 
 
 def submission(folder: Path, lab: Lab) -> Path | None:
-    """A student's file of a lab: `labs/labNN_name/name.py` (a clone of the course), `labNN_name/name.py`, `name.py`."""
+    """A student's file of a lab: `labs/labNN_name/name.py` (a clone of the course),
+    `labNN_name/name.py`, `name.py`.
+    """
     for place in (Path("labs") / lab.folder.name, Path(lab.folder.name), Path()):
         path = folder / place / lab.file.name
         if path.is_file():
@@ -53,7 +58,8 @@ def students(folders: Sequence[Path], labs: Sequence[Lab]) -> dict[str, Path]:
     """One student for each folder, called by its name.
 
     Raises:
-        ValueError: no folder, the same name twice, or a folder that holds students instead of being one.
+        ValueError: no folder, the same name twice, or a folder that holds students
+            instead of being one.
     """
     found: dict[str, Path] = {}
     for given in folders:
@@ -61,17 +67,27 @@ def students(folders: Sequence[Path], labs: Sequence[Lab]) -> dict[str, Path]:
         if not folder.is_dir():
             raise ValueError(f"{given} is no folder; give one folder for each student")
         if folder.name in found:
-            raise ValueError(f"two students are called {folder.name!r}: {found[folder.name]} and {folder}; rename one")
+            raise ValueError(
+                f"two students are called {folder.name!r}: {found[folder.name]} and "
+                f"{folder}; rename one"
+            )
         if not any(submission(folder, lab) for lab in labs):
             inside = sorted(child for child in folder.iterdir() if child.is_dir())
             if any(submission(child, lab) for child in inside for lab in labs):
-                raise ValueError(f"{given} holds the folders of students; name these instead: {given}/*")
+                raise ValueError(
+                    f"{given} holds the folders of students; name these instead: "
+                    f"{given}/*"
+                )
         found[folder.name] = folder
     return found
 
 
 def mark(
-    people: dict[str, Path], labs: Sequence[Lab], grade: Callable[[Lab, Path], Report], *, note: Callable[[str], None]
+    people: dict[str, Path],
+    labs: Sequence[Lab],
+    grade: Callable[[Lab, Path], Report],
+    *,
+    note: Callable[[str], None],
 ) -> Iterator[Mark]:
     """Grade everything, student by student.
 
@@ -88,7 +104,9 @@ def mark(
         for lab in labs:
             path = submission(folder, lab)
             if path is None:
-                yield from _without_points(student, lab, NO_FILE, f"no {lab.file.name} in the student's folder")
+                yield from _without_points(
+                    student, lab, NO_FILE, f"no {lab.file.name} in the student's folder"
+                )
                 continue
             try:
                 report = grade(lab, path)
@@ -117,12 +135,15 @@ def as_csv(marks: Sequence[Mark]) -> str:
     writer.writerow(COLUMNS)
     for row in marks:
         cells = [getattr(row, column) for column in COLUMNS]
-        writer.writerow([defused(cell) if isinstance(cell, str) else cell for cell in cells])
+        writer.writerow(
+            [defused(cell) if isinstance(cell, str) else cell for cell in cells]
+        )
     return text.getvalue()
 
 
 def defused(cell: str) -> str:
-    """A cell that begins like a formula gets an apostrophe in front, which spreadsheets read as "this is text".
+    """A cell that begins like a formula gets an apostrophe in front, which spreadsheets
+    read as "this is text".
 
     Control characters, line ends among them, become spaces.
     """
@@ -130,7 +151,11 @@ def defused(cell: str) -> str:
     return f"'{cell}" if cell.lstrip().startswith(("=", "+", "-", "@")) else cell
 
 
-def _without_points(student: str, lab: Lab, status: str, diagnosis: str) -> Iterator[Mark]:
+def _without_points(
+    student: str, lab: Lab, status: str, diagnosis: str
+) -> Iterator[Mark]:
     for check in lab.checks.values():
         named = {"student": student, "lab": lab.id, "check": check.name}
-        yield Mark(**named, status=status, points=0, of=check.points, diagnosis=diagnosis)
+        yield Mark(
+            **named, status=status, points=0, of=check.points, diagnosis=diagnosis
+        )

@@ -1,4 +1,6 @@
-"""The progress as a page for a browser: one file without scripts and without requests, `labs/progress.html`."""
+"""The progress as a page for a browser: one file without scripts and without requests,
+`labs/progress.html`.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,14 @@ ol { font-size: 0.9rem; list-style: none; margin: 0; padding: 0; }
 """
 
 
-def render(labs: Sequence[Lab], progress: Progress, *, book: Path | None, to_book: str, note: str = "") -> str:
+def render(
+    labs: Sequence[Lab],
+    progress: Progress,
+    *,
+    book: Path | None,
+    to_book: str,
+    note: str = "",
+) -> str:
     """The page.
 
     Args:
@@ -72,24 +81,40 @@ def render(labs: Sequence[Lab], progress: Progress, *, book: Path | None, to_boo
         to_book: how a link of the page gets there, ending in "/".
         note: one line to show at the top.
     """
-    points, of = sum(progress.points(lab.id) for lab in labs), sum(lab.points for lab in labs)
-    parts = [f"<h1>Your labs</h1>\n<p class='soft'>{points} of {of} points in {len(labs)} labs</p>", _bar(points, of)]
+    points, of = (
+        sum(progress.points(lab.id) for lab in labs),
+        sum(lab.points for lab in labs),
+    )
+    parts = [
+        f"<h1>Your labs</h1>\n<p class='soft'>{points} of {of} points in {len(labs)} "
+        "labs</p>",
+        _bar(points, of),
+    ]
     if note:
         parts.append(f"<p>{escape(note)}</p>")
     if not any(progress.labs.values()):
-        parts.append("<p>Nothing has been graded yet. <code>make labs</code> does it, and fills this page.</p>")
+        parts.append(
+            "<p>Nothing has been graded yet. <code>make labs</code> does it, and fills "
+            "this page.</p>"
+        )
     if book:
-        parts.append(f"<p class='soft'><a href='{to_book}book/labs.html'>How the labs work</a>, in the book</p>")
+        parts.append(
+            f"<p class='soft'><a href='{to_book}book/labs.html'>How the labs work</a>, "
+            "in the book</p>"
+        )
     else:
-        parts.append("<p class='soft'><code>make book</code> renders the book; links to its chapters appear then.</p>")
+        parts.append(
+            "<p class='soft'><code>make book</code> renders the book; links to its "
+            "chapters appear then.</p>"
+        )
     parts += [_lab(lab, progress, book, to_book) for lab in labs]
     parts.append(_history(progress.history, of))
     return (
         "<!DOCTYPE html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>\n<link rel='icon' href='data:,'>\n"
-        f"<title>Your labs: {points} of {of} points</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-        + "\n".join(parts)
-        + "\n</body>\n</html>\n"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>\n<link "
+        "rel='icon' href='data:,'>\n"
+        f"<title>Your labs: {points} of {of} points</title>\n<style>{STYLE}</style>\n"
+        "</head>\n<body>\n" + "\n".join(parts) + "\n</body>\n</html>\n"
     )
 
 
@@ -102,19 +127,29 @@ def write_pages(labs: Path) -> list[str]:
     loaded, problems = load_all(labs)
     progress, note = progress_file.load(labs)
     book = book_of(labs)
-    atomic_write_text(labs / NAME, render(loaded, progress, book=book, to_book=f"../{BOOK.as_posix()}/"))
+    atomic_write_text(
+        labs / NAME,
+        render(loaded, progress, book=book, to_book=f"../{BOOK.as_posix()}/"),
+    )
     if book:
         write_into_book(labs, book, loaded, progress)
     return [note] * bool(note) + problems
 
 
 def write_into_book(
-    labs: Path, book: Path, loaded: Sequence[Lab] | None = None, progress: Progress | None = None
+    labs: Path,
+    book: Path,
+    loaded: Sequence[Lab] | None = None,
+    progress: Progress | None = None,
 ) -> None:
-    """Write the page as `labs/progress.html` below the folder of a rendered book, which links to it."""
+    """Write the page as `labs/progress.html` below the folder of a rendered book, which
+    links to it.
+    """
     loaded = load_all(labs)[0] if loaded is None else loaded
     progress = progress_file.load(labs)[0] if progress is None else progress
-    atomic_write_text(book / "labs" / NAME, render(loaded, progress, book=book, to_book="../"))
+    atomic_write_text(
+        book / "labs" / NAME, render(loaded, progress, book=book, to_book="../")
+    )
 
 
 def _lab(lab: Lab, progress: Progress, book: Path | None, to_book: str) -> str:
@@ -123,12 +158,18 @@ def _lab(lab: Lab, progress: Progress, book: Path | None, to_book: str) -> str:
     chapter = page_of(book, lab) if book else ""
     if chapter:
         chapter = f", after <a href='{to_book}{chapter}'>chapter {lab.chapter[:2]}</a>"
-    rows = [_row(check, progress.labs.get(lab.id, {}).get(check.name), lab, book, to_book) for check in _checks(lab)]
+    rows = [
+        _row(check, progress.labs.get(lab.id, {}).get(check.name), lab, book, to_book)
+        for check in _checks(lab)
+    ]
     return (
-        f"<section>\n<div class='head'><h2>{title}</h2><span>{points} of {lab.points} points</span></div>\n"
+        f"<section>\n<div class='head'><h2>{title}</h2><span>{points} of {lab.points} "
+        "points</span></div>\n"
         f"{_bar(points, lab.points)}\n"
-        f"<p class='soft'>about {lab.minutes} minutes{chapter}; <code>make labs LAB={number}</code></p>\n"
-        "<table>\n<thead><tr><th>function</th><th>points</th><th>status</th><th>diagnosis</th></tr></thead>\n"
+        f"<p class='soft'>about {lab.minutes} minutes{chapter}; <code>make labs "
+        f"LAB={number}</code></p>\n"
+        "<table>\n"
+        "<thead><tr><th>function</th><th>points</th><th>status</th><th>diagnosis</th></tr></thead>\n"
         f"<tbody>\n{''.join(rows)}</tbody>\n</table>\n</section>"
     )
 
@@ -137,7 +178,9 @@ def _checks(lab: Lab) -> list[Check]:
     return list(lab.checks.values())
 
 
-def _row(check: Check, standing: Standing | None, lab: Lab, book: Path | None, to_book: str) -> str:
+def _row(
+    check: Check, standing: Standing | None, lab: Lab, book: Path | None, to_book: str
+) -> str:
     status = standing.status if standing else Status.NOT_YET.value
     line = escape(standing.line) if standing else ""
     if line and book and status == Status.FAIL.value:
@@ -146,13 +189,17 @@ def _row(check: Check, standing: Standing | None, lab: Lab, book: Path | None, t
     return (
         f"<tr><th scope='row'><code>{escape(check.name)}</code></th>"
         f"<td class='points'>{standing.points if standing else 0}/{check.points}</td>"
-        f"<td class='status {status.partition(' ')[0]}'>{status}</td><td class='line'>{line}</td></tr>\n"
+        f"<td class='status {status.partition(' ')[0]}'>{status}</td><td "
+        f"class='line'>{line}</td></tr>\n"
     )
 
 
 def _bar(points: int, of: int) -> str:
     width = 100 * points / of if of else 0
-    return f"<div class='bar' aria-hidden='true'><span style='width: {min(width, 100):.1f}%'></span></div>"
+    return (
+        "<div class='bar' aria-hidden='true'><span style='width: "
+        f"{min(width, 100):.1f}%'></span></div>"
+    )
 
 
 def _history(history: Sequence[Moment], of: int) -> str:
@@ -163,8 +210,13 @@ def _history(history: Sequence[Moment], of: int) -> str:
         f" {escape(moment.lab)}: {moment.points} points, {moment.total} in all</li>"
         for moment in reversed(history[-SHOWN_HISTORY:])
     ]
-    drawing = _drawing([moment.total for moment in history], of) if len(history) > 1 else ""
-    return f"<section>\n<h2>How it went</h2>\n{drawing}<ol>\n{chr(10).join(rows)}\n</ol>\n</section>"
+    drawing = (
+        _drawing([moment.total for moment in history], of) if len(history) > 1 else ""
+    )
+    return (
+        f"<section>\n<h2>How it went</h2>\n{drawing}<ol>\n{chr(10).join(rows)}\n"
+        "</ol>\n</section>"
+    )
 
 
 def _minute(time: str) -> str:
@@ -173,15 +225,27 @@ def _minute(time: str) -> str:
 
 
 def _drawing(totals: Sequence[int], of: int) -> str:
-    """A line in steps: the points of all labs after each grading that changed something."""
+    """A line in steps: the points of all labs after each grading that changed
+    something.
+    """
     width, height, top = 640.0, 120.0, max(of, *totals, 1)
     step = (width - 4) / (len(totals) - 1)
-    corners = [(2 + i * step, height - 4 - (height - 8) * total / top) for i, total in enumerate(totals)]
-    path = f"M{corners[0][0]:.1f} {corners[0][1]:.1f}" + "".join(f"H{x:.1f}V{y:.1f}" for x, y in corners[1:])
-    label = f"Points over {len(totals)} gradings, from {totals[0]} to {totals[-1]} of {of}"
+    corners = [
+        (2 + i * step, height - 4 - (height - 8) * total / top)
+        for i, total in enumerate(totals)
+    ]
+    path = f"M{corners[0][0]:.1f} {corners[0][1]:.1f}" + "".join(
+        f"H{x:.1f}V{y:.1f}" for x, y in corners[1:]
+    )
+    label = (
+        f"Points over {len(totals)} gradings, from {totals[0]} to {totals[-1]} of {of}"
+    )
     return (
-        f"<svg viewBox='0 0 {width:.0f} {height:.0f}' width='{width:.0f}' height='{height:.0f}' role='img'"
-        f" aria-label='{label}'><path d='M2 {height - 4:.0f}H{width - 2:.0f}' stroke='var(--line)'/>"
-        f"<path d='{path}' fill='none' stroke='var(--pass)' stroke-width='2.5' stroke-linejoin='round'/></svg>\n"
+        f"<svg viewBox='0 0 {width:.0f} {height:.0f}' width='{width:.0f}' "
+        f"height='{height:.0f}' role='img'"
+        f" aria-label='{label}'><path d='M2 {height - 4:.0f}H{width - 2:.0f}' "
+        "stroke='var(--line)'/>"
+        f"<path d='{path}' fill='none' stroke='var(--pass)' stroke-width='2.5' "
+        "stroke-linejoin='round'/></svg>\n"
         f"<p class='soft'>{label}.</p>\n"
     )

@@ -1,7 +1,9 @@
-"""The grader's side of the isolation: start the process of a check, and end it with everything that it left.
+"""The grader's side of the isolation: start the process of a check, and end it with
+everything that it left.
 
-On Linux a spawner makes processes in milliseconds; elsewhere (or with `method="spawn"`) each is a new interpreter,
-which takes seconds for importing torch and is otherwise the same.
+On Linux a spawner makes processes in milliseconds; elsewhere (or with `method="spawn"`)
+each is a new interpreter, which takes seconds for importing torch and is otherwise the
+same.
 """
 
 from __future__ import annotations
@@ -23,11 +25,14 @@ from happyllm_support.grading.judge import GraderError
 from happyllm_support.grading.worker import STARTUP, Worker
 
 Method = Literal["fork", "spawn"]
-START = "import sys; from happyllm_support.grading.spawner import main; main(sys.argv[1:])"
+START = (
+    "import sys; from happyllm_support.grading.spawner import main; main(sys.argv[1:])"
+)
 
 
 class Launcher:
-    """Starts and ends the processes in which checks run. A context manager; leaving it ends everything.
+    """Starts and ends the processes in which checks run. A context manager; leaving it
+    ends everything.
 
     Args:
         method: "fork" (Linux) or "spawn"; by default what the system allows.
@@ -60,7 +65,9 @@ class Launcher:
             self._server = None
 
     def worker(self, job: Job, *, seconds: float) -> Worker:
-        """Start a process for this job; it has `seconds` for everything that it is asked."""
+        """Start a process for this job; it has `seconds` for everything that it is
+        asked.
+        """
         scratch = tempfile.mkdtemp(prefix="happyllm-lab-")
         ours, theirs = socket.socketpair()
         output, trace = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115  the worker closes them
@@ -85,7 +92,11 @@ class Launcher:
 
     def below(self) -> list[psutil.Process]:
         """Every process that has come from a check, whoever is its parent now."""
-        return psutil.Process(self._server.pid).children(recursive=True) if self._server is not None else []
+        return (
+            psutil.Process(self._server.pid).children(recursive=True)
+            if self._server is not None
+            else []
+        )
 
     def _start(self, fds: tuple[int, ...], scratch: str) -> int:
         if self._server is None or self._server.poll() is not None:
@@ -104,7 +115,9 @@ class Launcher:
                 stdin=subprocess.DEVNULL,
             )
 
-    def _ask(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> dict[str, Any]:
+    def _ask(
+        self, message: dict[str, Any], fds: tuple[int, ...] = ()
+    ) -> dict[str, Any]:
         assert self._control is not None
         self._control.settimeout(STARTUP)
         try:
@@ -119,7 +132,10 @@ class Launcher:
             if server is not None:
                 _kill_tree(server.pid)
                 server.wait()
-            raise GraderError("the process that starts the checks has ended; run it again, and report it if it recurs")
+            raise GraderError(
+                "the process that starts the checks has ended; run it again, and "
+                "report it if it recurs"
+            )
         return json.loads(answer)
 
 
@@ -134,6 +150,13 @@ def _kill_tree(pid: int) -> None:
 
 def _environment() -> dict[str, str]:
     """That of this process, with one thread for every library."""
-    threads = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    rest = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1", "TORCH_COMPILE_DISABLE": "1"}  # compilers are processes
+    threads = {
+        name: "1"
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    }
+    rest = {
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUTF8": "1",
+        "TORCH_COMPILE_DISABLE": "1",
+    }  # compilers are processes
     return {**os.environ, **threads, **rest}

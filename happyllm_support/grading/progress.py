@@ -1,4 +1,6 @@
-"""What a learner has reached so far: `labs/.progress.json`, read and written whole, by one process at a time."""
+"""What a learner has reached so far: `labs/.progress.json`, read and written whole, by
+one process at a time.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,9 @@ class Progress:
         history: oldest first.
     """
 
-    labs: dict[str, dict[str, Standing]] = field(default_factory=dict[str, dict[str, Standing]])
+    labs: dict[str, dict[str, Standing]] = field(
+        default_factory=dict[str, dict[str, Standing]]
+    )
     hints: dict[str, int] = field(default_factory=dict[str, int])
     history: list[Moment] = field(default_factory=list[Moment])
 
@@ -80,7 +84,14 @@ class Progress:
         standing = self.labs.get(lab, {}).get(name)
         return standing is not None and standing.status == Status.PASS.value
 
-    def record(self, lab: str, names: Collection[str], verdicts: Iterable[Verdict], *, time: str = "") -> bool:
+    def record(
+        self,
+        lab: str,
+        names: Collection[str],
+        verdicts: Iterable[Verdict],
+        *,
+        time: str = "",
+    ) -> bool:
         """Take over the verdicts of a grading.
 
         Args:
@@ -112,7 +123,9 @@ class Progress:
         self.labs[lab] = {name: after[name] for name in names if name in after}
         if changed:
             total = sum(map(self.points, self.labs))
-            self.history.append(Moment(time=time, lab=lab, points=self.points(lab), total=total))
+            self.history.append(
+                Moment(time=time, lab=lab, points=self.points(lab), total=total)
+            )
             del self.history[:-LONGEST_HISTORY]
         return changed
 
@@ -120,7 +133,8 @@ class Progress:
         """Count one more hint of a function as seen.
 
         Returns:
-            Its number from 1 on, the last again when all have been seen, and whether it is such a repetition.
+            Its number from 1 on, the last again when all have been seen, and whether it
+            is such a repetition.
         """
         seen = self.hints.get(identifier, 0)
         self.hints[identifier] = min(seen + 1, of)
@@ -128,7 +142,9 @@ class Progress:
 
 
 def _outcomes(standings: dict[str, Standing]) -> dict[str, tuple[str, int]]:
-    return {name: (standing.status, standing.points) for name, standing in standings.items()}
+    return {
+        name: (standing.status, standing.points) for name, standing in standings.items()
+    }
 
 
 def now() -> str:
@@ -137,13 +153,16 @@ def now() -> str:
 
 
 def load(labs: Path) -> tuple[Progress, str]:
-    """Read the progress, and a line for the learner if the file was damaged and has been put aside."""
+    """Read the progress, and a line for the learner if the file was damaged and has
+    been put aside.
+    """
     with _alone(labs):
         return _read(labs)
 
 
 def update(labs: Path, change: Callable[[Progress], Result]) -> tuple[Result, str]:
-    """Read the progress, change it, and write it back if that made a difference; no other process can come between.
+    """Read the progress, change it, and write it back if that made a difference; no
+    other process can come between.
 
     Args:
         labs: the folder of the labs.
@@ -164,7 +183,9 @@ def update(labs: Path, change: Callable[[Progress], Result]) -> tuple[Result, st
 
 @contextmanager
 def _alone(labs: Path) -> Generator[None]:
-    """Lock the folder against other graders, where the system can; the file itself is written whole in any case."""
+    """Lock the folder against other graders, where the system can; the file itself is
+    written whole in any case.
+    """
     try:
         import fcntl
     except ImportError:  # Windows
@@ -192,7 +213,11 @@ def _read(labs: Path) -> tuple[Progress, str]:
             count += 1
             aside = path.with_name(f"{NAME}.broken.{count}")
         os.rename(path, aside)
-        return Progress(), f"{' '.join(str(error).split())}; it was put aside as {aside.name}, and counting starts anew"
+        return (
+            Progress(),
+            f"{' '.join(str(error).split())}; it was put aside as {aside.name}, and "
+            "counting starts anew",
+        )
 
 
 def _as_json(progress: Progress) -> dict[str, Any]:
@@ -203,10 +228,14 @@ def _as_json(progress: Progress) -> dict[str, Any]:
 def _from_json(found: dict[str, Any]) -> Progress:
     wrong = f"{NAME} is not a progress file of this version"
     if found.get("format") != FORMAT:
-        raise ValueError(f"{wrong}: its format is {found.get('format')!r}; expected is {FORMAT!r}")
+        raise ValueError(
+            f"{wrong}: its format is {found.get('format')!r}; expected is {FORMAT!r}"
+        )
     try:
         labs = {
-            str(lab): {str(name): Standing(**standing) for name, standing in checks.items()}
+            str(lab): {
+                str(name): Standing(**standing) for name, standing in checks.items()
+            }
             for lab, checks in cast("dict[str, dict[str, Any]]", found["labs"]).items()
         }
         hints = {str(name): int(seen) for name, seen in found["hints"].items()}
@@ -215,11 +244,23 @@ def _from_json(found: dict[str, Any]) -> Progress:
         raise ValueError(f"{wrong}: {type(error).__name__}: {error}") from None
     standings = [standing for checks in labs.values() for standing in checks.values()]
     statuses = {status.value for status in Status}
-    whole: list[Any] = [*(s.points for s in standings), *(s.of for s in standings), *(m.points for m in history)]
+    whole: list[Any] = [
+        *(s.points for s in standings),
+        *(s.of for s in standings),
+        *(m.points for m in history),
+    ]
     whole += [*(m.total for m in history), *hints.values()]
-    words: list[Any] = [*(s.line for s in standings), *(s.first_passed for s in standings), *(m.time for m in history)]
+    words: list[Any] = [
+        *(s.line for s in standings),
+        *(s.first_passed for s in standings),
+        *(m.time for m in history),
+    ]
     words += [m.lab for m in history]
-    fine = all(type(number) is int and number >= 0 for number in whole) and all(isinstance(word, str) for word in words)
+    fine = all(type(number) is int and number >= 0 for number in whole) and all(
+        isinstance(word, str) for word in words
+    )
     if not fine or not {standing.status for standing in standings} <= statuses:
-        raise ValueError(f"{wrong}: an entry has an unknown status, or a number that is none")
+        raise ValueError(
+            f"{wrong}: an entry has an unknown status, or a number that is none"
+        )
     return Progress(labs=labs, hints=hints, history=history)

@@ -1,4 +1,6 @@
-"""Where the rendered book explains something: the page and the anchor of a chapter's section."""
+"""Where the rendered book explains something: the page and the anchor of a chapter's
+section.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ def book_of(labs: Path) -> Path | None:
 
 
 def page_of(book: Path, lab: Lab, section: str = "") -> str:
-    """The address of a lab's chapter below the book's folder, with the section's anchor, or "" without such a page."""
+    """The address of a lab's chapter below the book's folder, with the section's
+    anchor, or "" without such a page.
+    """
     name = f"chapters/{lab.chapter}.html"
     try:
         rendered = (book / name).read_text("utf-8")
@@ -35,15 +39,27 @@ def anchors(rendered: str) -> dict[str, str]:
         link = re.search(r'<a class="headerlink" href="#([^"]+)"', inner)
         if link:
             text = re.sub(r"<a class=\"headerlink\".*", "", inner, flags=re.DOTALL)
-            found.setdefault(_plain(html.unescape(re.sub(r"<[^>]+>", "", text))), link[1])
+            found.setdefault(
+                _plain(html.unescape(re.sub(r"<[^>]+>", "", text))), link[1]
+            )
     return found
 
 
 def heading_text(section: str) -> str:
     """A heading for a terminal: without the signs that mark code and formulas."""
-    return re.sub(r"\\(?:sqrt|mathrm|text)\{(\w+)\}", r"sqrt(\1)", section).replace("$", "").replace("`", "")
+    return (
+        re.sub(r"\\(?:sqrt|mathrm|text)\{(\w+)\}", r"sqrt(\1)", section)
+        .replace("$", "")
+        .replace("`", "")
+    )
 
 
 def _plain(heading: str) -> str:
-    """Letters and digits only, so that Markdown and what is rendered from it compare equal."""
-    return re.sub(r"[\W_]+", " ", heading.replace("\\(", "").replace("\\)", "")).strip().lower()
+    """Letters and digits only, so that Markdown and what is rendered from it compare
+    equal.
+    """
+    return (
+        re.sub(r"[\W_]+", " ", heading.replace("\\(", "").replace("\\)", ""))
+        .strip()
+        .lower()
+    )

@@ -1,7 +1,9 @@
-"""The grader's side of a check: calls that look like calls, and a transcript of what was asked and answered.
+"""The grader's side of a check: calls that look like calls, and a transcript of what
+was asked and answered.
 
-A check receives a `Remote` in place of the learner's function and calls it as if it were one. Arguments travel out,
-values travel back; expected values and the comparison never leave the grader.
+A check receives a `Remote` in place of the learner's function and calls it as if it
+were one. Arguments travel out, values travel back; expected values and the comparison
+never leave the grader.
 """
 
 from __future__ import annotations
@@ -24,11 +26,14 @@ class LearnerRaised(Exception):
         type_name: the name of its class.
         bases: the names of all its base classes, itself first.
         message: what it says.
-        frames: (line or None, function, source line) of the learner's frames, the innermost last.
+        frames: (line or None, function, source line) of the learner's frames, the
+            innermost last.
         request: the request during which it happened.
     """
 
-    def __init__(self, raised: dict[str, Any], request: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, raised: dict[str, Any], request: dict[str, Any] | None = None
+    ) -> None:
         super().__init__(f"{raised['type']}: {raised['message']}")
         self.type_name: str = raised["type"]
         self.bases: list[str] = raised["bases"]
@@ -57,10 +62,14 @@ class Failure:
 
 @dataclass
 class Session:
-    """One check of one solution: the requests and replies so far, and the first failure."""
+    """One check of one solution: the requests and replies so far, and the first
+    failure.
+    """
 
     transport: Transport
-    transcript: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
+    transcript: list[tuple[bytes, bytes]] = field(
+        default_factory=list[tuple[bytes, bytes]]
+    )
     failure: Failure | None = None
     last_call: dict[str, Any] | None = None
     comparisons: int = 0
@@ -87,9 +96,18 @@ class Session:
         self.transcript.append((message, reply))
         if "raised" in content:
             raise LearnerRaised(content["raised"], request)
-        if request["do"] in ("call", "gradients", "next") and content["after"] != wire.digest(self._given):
-            what = "its arguments, or what it had given," if request["do"] == "next" else "its arguments"
-            self.fail(f"it modified {what} in place; the caller still needs them, so work on a copy")
+        if request["do"] in ("call", "gradients", "next") and content[
+            "after"
+        ] != wire.digest(self._given):
+            what = (
+                "its arguments, or what it had given,"
+                if request["do"] == "next"
+                else "its arguments"
+            )
+            self.fail(
+                f"it modified {what} in place; the caller still needs them, so work on "
+                "a copy"
+            )
         if request["do"] == "next":
             self._yielded[request["target"].number] = content["value"]
         if request["do"] == "call":
@@ -97,18 +115,30 @@ class Session:
         return content["value"]
 
     def fail(self, symptom: str, *, got: Any = None, want: Any = None) -> None:
-        """Note a failure; the first one counts, and the check goes on so that a diagnosis has more to look at."""
+        """Note a failure; the first one counts, and the check goes on so that a
+        diagnosis has more to look at.
+        """
         if got is None and want is not None and self._returned_none:
             symptom += "; is a return missing?"
         if self.failure is None:
-            self.failure = Failure(symptom, self.last_call, got, want, len(self.transcript) - 1)
+            self.failure = Failure(
+                symptom, self.last_call, got, want, len(self.transcript) - 1
+            )
 
     def _given_by(self, request: dict[str, Any]) -> Any:
         target = request.get("target")
-        earlier = self._given_to.get(target.number) if isinstance(target, wire.Handle) else None
+        earlier = (
+            self._given_to.get(target.number)
+            if isinstance(target, wire.Handle)
+            else None
+        )
         if request["do"] in ("call", "gradients"):
             return [request["args"], request["kwargs"], earlier]
-        return [earlier, self._yielded.get(target.number)] if isinstance(target, wire.Handle) else None
+        return (
+            [earlier, self._yielded.get(target.number)]
+            if isinstance(target, wire.Handle)
+            else None
+        )
 
     def _wrap(self, handle: wire.Handle) -> Any:
         self._given_to[handle.number] = self._given
@@ -142,11 +172,14 @@ def session() -> Session:
 class Remote:
     """A function, a class or an object of the learner's code.
 
-    Calling it calls the learner's; `remote.name(...)` calls a method. What cannot travel as data (a module, a decoder)
-    comes back as another `Remote`, an iterator as a `RemoteIterator`.
+    Calling it calls the learner's; `remote.name(...)` calls a method. What cannot
+    travel as data (a module, a decoder) comes back as another `Remote`, an iterator as
+    a `RemoteIterator`.
     """
 
-    def __init__(self, session: Session, target: str | wire.Handle, method: str | None = None) -> None:
+    def __init__(
+        self, session: Session, target: str | wire.Handle, method: str | None = None
+    ) -> None:
         self._session = session
         self._target = target
         self._method = method
@@ -157,7 +190,9 @@ class Remote:
         Raises:
             LearnerRaised: the learner's code raised an exception.
         """
-        return self._session.ask({"do": "call", **self._named(), **_plain(args, kwargs)})
+        return self._session.ask(
+            {"do": "call", **self._named(), **_plain(args, kwargs)}
+        )
 
     def __getattr__(self, name: str) -> Remote:
         if name.startswith("__") or self._method is not None:
@@ -167,19 +202,28 @@ class Remote:
     def __repr__(self) -> str:
         return self._target if isinstance(self._target, str) else repr(self._target)
 
-    def gradients(self, *args: Any, cotangent: Any, **kwargs: Any) -> tuple[Any, list[Any], dict[str, Any]]:
+    def gradients(
+        self, *args: Any, cotangent: Any, **kwargs: Any
+    ) -> tuple[Any, list[Any], dict[str, Any]]:
         """Call it and propagate `cotangent` (of the output's shape) backward.
 
         Returns:
-            The output, the gradient of each positional argument (None where there is none), and of each parameter by
-            name when it is a module.
+            The output, the gradient of each positional argument (None where there is
+            none), and of each parameter by name when it is a module.
         """
-        request = {"do": "gradients", **self._named(), **_plain(args, kwargs), "cotangent": cotangent}
+        request = {
+            "do": "gradients",
+            **self._named(),
+            **_plain(args, kwargs),
+            "cotangent": cotangent,
+        }
         output, grads, parameters = self._session.ask(request)
         return output, grads, parameters
 
     def raises(self, error: type[BaseException], *args: Any, **kwargs: Any) -> str:
-        """Call it and expect this exception (or one derived from it); returns its message, "" when it did not come."""
+        """Call it and expect this exception (or one derived from it); returns its
+        message, "" when it did not come.
+        """
         try:
             self(*args, **kwargs)
         except LearnerRaised as raised:
@@ -187,9 +231,13 @@ class Remote:
                 raise
             if error.__name__ not in raised.bases:
                 got = f"{raised.type_name} ({raised.message})"
-                self._session.fail(f"it raises {got} where {error.__name__} is asked for")
+                self._session.fail(
+                    f"it raises {got} where {error.__name__} is asked for"
+                )
             return raised.message
-        self._session.fail(f"it accepts what it should refuse with {wire.article(error.__name__)}")
+        self._session.fail(
+            f"it accepts what it should refuse with {wire.article(error.__name__)}"
+        )
         return ""
 
     def get(self, path: str) -> Any:
@@ -197,14 +245,17 @@ class Remote:
         return self._session.ask({"do": "get", "target": self._target, "path": path})
 
     def parameters(self) -> dict[str, Any]:
-        """The parameters and buffers of a module by name; a shared one is listed under each of its names."""
+        """The parameters and buffers of a module by name; a shared one is listed under
+        each of its names.
+        """
         return self._session.ask({"do": "parameters", "target": self._target})
 
     def load_parameters(self, values: dict[str, Any]) -> None:
         """Copy values into the parameters and buffers of a module.
 
         Raises:
-            LearnerRaised: AttributeError for a name that the module does not have, ValueError for another shape.
+            LearnerRaised: AttributeError for a name that the module does not have,
+                ValueError for another shape.
         """
         self._session.ask({"do": "load", "target": self._target, "values": values})
 
@@ -213,7 +264,9 @@ class Remote:
         return self._session.ask({"do": "taken"})
 
     def given(self, name: str) -> Remote:
-        """Another name of the same file: something that the lab gives, not something else that is graded."""
+        """Another name of the same file: something that the lab gives, not something
+        else that is graded.
+        """
         return Remote(self._session, name)
 
     def _named(self) -> dict[str, Any]:
@@ -221,7 +274,9 @@ class Remote:
 
 
 class RemoteIterator(Iterator[Any]):
-    """An iterator of the learner's code; each `next` runs it in the process where it lives."""
+    """An iterator of the learner's code; each `next` runs it in the process where it
+    lives.
+    """
 
     def __init__(self, session: Session, handle: wire.Handle) -> None:
         self._session = session
@@ -235,7 +290,9 @@ class RemoteIterator(Iterator[Any]):
 
 
 def _is_reply(content: Any) -> bool:
-    """Whether this is what a `Workbench` answers; a learner's process could send anything."""
+    """Whether this is what a `Workbench` answers; a learner's process could send
+    anything.
+    """
     if not isinstance(content, dict):
         return False
     fields = cast("dict[str, Any]", content)
@@ -245,7 +302,10 @@ def _is_reply(content: Any) -> bool:
 
 
 def _plain(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    return {"args": [_handle(arg) for arg in args], "kwargs": {key: _handle(value) for key, value in kwargs.items()}}
+    return {
+        "args": [_handle(arg) for arg in args],
+        "kwargs": {key: _handle(value) for key, value in kwargs.items()},
+    }
 
 
 def _handle(value: Any) -> Any:

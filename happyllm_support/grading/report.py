@@ -1,7 +1,8 @@
-"""What a learner reads on the terminal: a table for each lab, one failure in detail, and what to do next.
+"""What a learner reads on the terminal: a table for each lab, one failure in detail,
+and what to do next.
 
-Everything here is handed to `rich` as text without markup, so that no bracket in a learner's output changes a colour;
-in a pipe the same lines come out plain.
+Everything here is handed to `rich` as text without markup, so that no bracket in a
+learner's output changes a colour; in a pipe the same lines come out plain.
 """
 
 from __future__ import annotations
@@ -25,14 +26,25 @@ from happyllm_support.grading.selection import minutes_for
 if TYPE_CHECKING:
     from happyllm_support.grading.grader import Report
 
-STYLES = {Status.PASS: "bold green", Status.FAIL: "bold red", Status.BLOCKED: "yellow", Status.NOT_YET: "dim"}
+STYLES = {
+    Status.PASS: "bold green",
+    Status.FAIL: "bold red",
+    Status.BLOCKED: "yellow",
+    Status.NOT_YET: "dim",
+}
 LONGEST_OUTPUT = 12  # lines of what the learner's code printed
 
 
 def lab_table(report: Report) -> RenderableType:
-    """One lab: its title, and a row for each function with points, status and diagnosis."""
-    title = Text.assemble((heading(report.lab), "bold"), f"   {report.points} of {counted(report.of)}")
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0), expand=False)
+    """One lab: its title, and a row for each function with points, status and
+    diagnosis.
+    """
+    title = Text.assemble(
+        (heading(report.lab), "bold"), f"   {report.points} of {counted(report.of)}"
+    )
+    table = Table(
+        box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0), expand=False
+    )
     table.add_column(no_wrap=True, overflow="fold")
     table.add_column(justify="right", no_wrap=True)
     table.add_column(no_wrap=True)
@@ -57,7 +69,9 @@ def detail(lab: Lab, verdict: Verdict) -> RenderableType:
     table.add_column(overflow="fold", ratio=1)
     for label, value in facts(lab, verdict):
         table.add_row(label, Text(value))
-    title = Text.assemble((verdict.id, "bold"), ": ", (verdict.status.value, STYLES[verdict.status]))
+    title = Text.assemble(
+        (verdict.id, "bold"), ": ", (verdict.status.value, STYLES[verdict.status])
+    )
     return Group(title, Padding(table, (0, 0, 0, 2)))
 
 
@@ -73,13 +87,19 @@ def facts(lab: Lab, verdict: Verdict) -> list[tuple[str, str]]:
             rows.append(("in the call", printable(found.call)))
     if verdict.output.strip():
         lines = [printable(line) for line in verdict.output.rstrip().splitlines()]
-        left_out = [f"(the last {LONGEST_OUTPUT} lines)"] if len(lines) > LONGEST_OUTPUT else []
+        left_out = (
+            [f"(the last {LONGEST_OUTPUT} lines)"]
+            if len(lines) > LONGEST_OUTPUT
+            else []
+        )
         rows.append(("it printed", "\n".join([*left_out, *lines[-LONGEST_OUTPUT:]])))
     if not is_readable(verdict):
         return rows  # no chapter explains that, and no hint
     check = lab.checks[name_of(verdict)]
     section = (found.section if found else "") or check.section
-    rows.append(("read", f'chapter {lab.chapter[:2]}, section "{heading_text(section)}"'))
+    rows.append(
+        ("read", f'chapter {lab.chapter[:2]}, section "{heading_text(section)}"')
+    )
     book = book_of(lab.folder.parent)
     page = page_of(book, lab, section) if book else ""
     if book and page:
@@ -89,33 +109,59 @@ def facts(lab: Lab, verdict: Verdict) -> list[tuple[str, str]]:
 
 
 def next_step(reports: Sequence[Report], labs: Sequence[Lab]) -> Text:
-    """One or two sentences: where to begin, what to write next, or where to go from here.
+    """One or two sentences: where to begin, what to write next, or where to go from
+    here.
 
     Args:
         reports: what was graded.
         labs: all labs there are, for the one that follows.
     """
-    verdicts = [(report.lab, verdict) for report in reports for verdict in report.verdicts]
-    points, of = sum(verdict.points for _, verdict in verdicts), sum(verdict.of for _, verdict in verdicts)
-    if points == of and len(reports) == 1 and len(verdicts) < len(reports[0].lab.checks):
+    verdicts = [
+        (report.lab, verdict) for report in reports for verdict in report.verdicts
+    ]
+    points, of = (
+        sum(verdict.points for _, verdict in verdicts),
+        sum(verdict.of for _, verdict in verdicts),
+    )
+    if (
+        points == of
+        and len(reports) == 1
+        and len(verdicts) < len(reports[0].lab.checks)
+    ):
         lab = reports[0].lab
-        return Text(f"Right. For the rest of the lab: make labs LAB={lab.id.removeprefix('lab')}")
+        return Text(
+            "Right. For the rest of the lab: make labs "
+            f"LAB={lab.id.removeprefix('lab')}"
+        )
     if points == of:
-        return Text.assemble(("Well done: ", "bold green"), f"all {counted(of)}.\n{_after(reports[-1].lab, labs)}")
+        return Text.assemble(
+            ("Well done: ", "bold green"),
+            f"all {counted(of)}.\n{_after(reports[-1].lab, labs)}",
+        )
     wrong = next(((lab, v) for lab, v in verdicts if v.status is Status.FAIL), None)
     if wrong:
         file, number = shown_path(wrong[0].file), wrong[1].id.removeprefix("lab")
         if not is_readable(wrong[1]):
-            return Text(f"Next: mend {file}, then\n  make labs LAB={number.partition('.')[0]}")
-        return Text(f"Next: change `{name_of(wrong[1])}` in {file}, then\n  make labs LAB={number}")
+            return Text(
+                f"Next: mend {file}, then\n  make labs LAB={number.partition('.')[0]}"
+            )
+        return Text(
+            f"Next: change `{name_of(wrong[1])}` in {file}, then\n  make labs "
+            f"LAB={number}"
+        )
     lab, verdict = next((lab, v) for lab, v in verdicts if v.status is not Status.PASS)
     name = name_of(verdict)
     minutes = f"about {minutes_for(lab, name)} minutes, {counted(verdict.of)}"
     if verdict.status is Status.BLOCKED:
-        return Text(f"Next: {name} waits for another function: {printable(verdict.line)}")
+        return Text(
+            f"Next: {name} waits for another function: {printable(verdict.line)}"
+        )
     if points == 0:
         begin = f"Open {shown_path(lab.file)} and write `{name}` ({minutes})."
-        return Text(f"{begin} Its docstring and labs/{lab.folder.name}/README.md say what it does.")
+        return Text(
+            f"{begin} Its docstring and labs/{lab.folder.name}/README.md say what it "
+            "does."
+        )
     return Text(f"Next: write `{name}` in {shown_path(lab.file)} ({minutes}).")
 
 
@@ -152,7 +198,10 @@ def _after(lab: Lab, labs: Sequence[Lab]) -> str:
     if not later:
         return "That was the last lab."
     number = later[0].chapter[:2]
-    return f"Next: chapter {number} (chapters/{later[0].chapter}.ipynb), then make labs LAB={number}"
+    return (
+        f"Next: chapter {number} (chapters/{later[0].chapter}.ipynb), then make "
+        f"labs LAB={number}"
+    )
 
 
 def heading(lab: Lab) -> str:
@@ -182,6 +231,10 @@ def shown_path(path: Path) -> str:
 
 
 def printable(text: str) -> str:
-    """One line that moves no cursor and changes no colour: other control characters and escapes are shown as such."""
+    """One line that moves no cursor and changes no colour: other control characters and
+    escapes are shown as such.
+    """
     text = re.sub(r"\x1b\[[0-9;?]*[ -/]*[@-~]", "", text).replace("\t", "    ")
-    return "".join(c if c.isprintable() else " " if c == "\n" else repr(c)[1:-1] for c in text)
+    return "".join(
+        c if c.isprintable() else " " if c == "\n" else repr(c)[1:-1] for c in text
+    )

@@ -33,7 +33,10 @@ def find_labs(folder: Path | None) -> Path:
     if folder is None:
         return labs_folder()
     if not lab_ids(folder):
-        raise ValueError(f"{folder} holds no labs; a folder with labNN_name/checks.py in it is expected")
+        raise ValueError(
+            f"{folder} holds no labs; a folder with labNN_name/checks.py in it is "
+            "expected"
+        )
     return folder.resolve()
 
 
@@ -49,7 +52,10 @@ def choose(labs: Path, name: str | None) -> list[Choice]:
     parts = re.fullmatch(r"(?:lab)?0*(\d{1,2})(?:\.(\w+))?", name.strip())
     if not parts or f"lab{int(parts[1]):02d}" not in known:
         there = ", ".join(lab.removeprefix("lab") for lab in known)
-        raise ValueError(f"there is no lab {name!r}; write one of {there}, or one function as in {known[0][3:]}.name")
+        raise ValueError(
+            f"there is no lab {name!r}; write one of {there}, or one function as in "
+            f"{known[0][3:]}.name"
+        )
     return [Choice(f"lab{int(parts[1]):02d}", parts[2])]
 
 
@@ -64,7 +70,10 @@ def load_chosen(labs: Path, choice: Choice) -> Lab:
     if choice.check is not None and choice.check not in lab.checks:
         close = difflib.get_close_matches(choice.check, lab.checks, n=1)
         meant = f"; perhaps you meant {close[0]}" if close else ""
-        raise ValueError(f"{lab.id} has no function {choice.check!r}{meant}; it has {', '.join(lab.checks)}")
+        raise ValueError(
+            f"{lab.id} has no function {choice.check!r}{meant}; it has "
+            f"{', '.join(lab.checks)}"
+        )
     return lab
 
 
@@ -77,7 +86,9 @@ def load_safely(labs: Path, name: str) -> Lab:
     try:
         return load_lab(labs, name)
     except Exception as error:
-        raise CheckError(f"{name}: its own files cannot be loaded: {type(error).__name__}: {error}") from error
+        raise CheckError(
+            f"{name}: its own files cannot be loaded: {type(error).__name__}: {error}"
+        ) from error
 
 
 def load_all(labs: Path) -> tuple[list[Lab], list[str]]:
@@ -93,5 +104,7 @@ def load_all(labs: Path) -> tuple[list[Lab], list[str]]:
 
 
 def minutes_for(lab: Lab, name: str) -> int:
-    """About how long one function takes: its share of the lab's minutes by points, in steps of five."""
+    """About how long one function takes: its share of the lab's minutes by points, in
+    steps of five.
+    """
     return max(5, 5 * round(lab.minutes * lab.checks[name].points / lab.points / 5))

@@ -21,11 +21,13 @@ def source_of(place: str, labs: Path) -> str:
     """The source of "module:name".
 
     Args:
-        place: where it is; a module `labs.lab02_corpora.reference` is a file of that lab.
+        place: where it is; a module `labs.lab02_corpora.reference` is a file of that
+            lab.
         labs: the folder of the labs.
 
     Raises:
-        CheckError: there is nothing of that name; the lab names something that the package does not have.
+        CheckError: there is nothing of that name; the lab names something that the
+            package does not have.
     """
     module, _, name = place.partition(":")
     try:
@@ -35,6 +37,10 @@ def source_of(place: str, labs: Path) -> str:
         else:
             source = importlib.import_module(module)
         found = attrgetter(name)(source)
-        return inspect.getsource(getattr(found, "func", found)).rstrip() + "\n"  # func: of a cached_property
+        return (
+            inspect.getsource(getattr(found, "func", found)).rstrip() + "\n"
+        )  # func: of a cached_property
     except (ImportError, AttributeError, TypeError, OSError) as error:
-        raise CheckError(f"the solution {place} cannot be shown: {type(error).__name__}: {error}") from error
+        raise CheckError(
+            f"the solution {place} cannot be shown: {type(error).__name__}: {error}"
+        ) from error

@@ -1,4 +1,6 @@
-"""The files as they were before anybody wrote into them: `labs/.stubs/labNN_name.py`, and going back to them."""
+"""The files as they were before anybody wrote into them: `labs/.stubs/labNN_name.py`,
+and going back to them.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,10 @@ def read_stub(lab: Lab) -> bytes:
     """
     path = stub_of(lab)
     if not path.is_file():
-        raise ValueError(f"{path} is missing; `git checkout -- {FOLDER}` in the folder of the labs brings it back")
+        raise ValueError(
+            f"{path} is missing; `git checkout -- {FOLDER}` in the folder of the labs "
+            "brings it back"
+        )
     return path.read_bytes()
 
 
@@ -35,7 +40,8 @@ def is_untouched(lab: Lab) -> bool:
 
 
 def reset(lab: Lab, *, now: datetime | None = None) -> Path | None:
-    """Put the stub in the place of the learner's file, and keep that file as `name.py.<time>.bak`.
+    """Put the stub in the place of the learner's file, and keep that file as
+    `name.py.<time>.bak`.
 
     Args:
         lab: the lab.
@@ -46,7 +52,8 @@ def reset(lab: Lab, *, now: datetime | None = None) -> Path | None:
 
     Raises:
         ValueError: the stub is missing, or a folder lies in the file's place.
-        OSError: the backup or the stub cannot be written; the learner's file is still there.
+        OSError: the backup or the stub cannot be written; the learner's file is still
+            there.
     """
     stub = read_stub(lab)
     backup = None
@@ -70,7 +77,11 @@ def _keep(path: Path, now: datetime) -> Path:
     content = path.read_bytes()
     count = 1
     while True:
-        name = f"{path.name}.{stamp}.bak" if count == 1 else f"{path.name}.{stamp}-{count}.bak"
+        name = (
+            f"{path.name}.{stamp}.bak"
+            if count == 1
+            else f"{path.name}.{stamp}-{count}.bak"
+        )
         backup = path.with_name(name)
         try:
             with open(backup, "xb") as file:
@@ -81,5 +92,7 @@ def _keep(path: Path, now: datetime) -> Path:
         except FileExistsError:
             count += 1
         except OSError:
-            backup.unlink(missing_ok=True)  # half a backup, which the failed write left behind
+            backup.unlink(
+                missing_ok=True
+            )  # half a backup, which the failed write left behind
             raise

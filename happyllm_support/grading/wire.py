@@ -1,11 +1,14 @@
-"""Values between the grader and the process that runs a learner's code: plain data out, plain data back.
+"""Values between the grader and the process that runs a learner's code: plain data out,
+plain data back.
 
-A message is a JSON tree and the buffers that it refers to. Nothing in it can be executed, which is why this is not
-pickle: what a learner's process sends is read by the grader, and must not be able to make it do anything.
+A message is a JSON tree and the buffers that it refers to. Nothing in it can be
+executed, which is why this is not pickle: what a learner's process sends is read by the
+grader, and must not be able to make it do anything.
 
     length of the tree (8 bytes) | tree, UTF-8 JSON | buffer | buffer | ...
 
-JSON's own values stand for themselves; everything else is an object with one key that names its type.
+JSON's own values stand for themselves; everything else is an object with one key that
+names its type.
 """
 
 from __future__ import annotations
@@ -23,18 +26,24 @@ import numpy as np
 
 MAX_DEPTH = 100
 WHOLE = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
-ARRAYS = frozenset({"bool", *WHOLE, "float16", "float32", "float64", "complex64", "complex128"})  # those torch has, too
+ARRAYS = frozenset(
+    {"bool", *WHOLE, "float16", "float32", "float64", "complex64", "complex128"}
+)  # those torch has, too
 
 
 class Stream:
-    """Values that the learner's code receives one by one, as an iterator; the workbench counts how many it took."""
+    """Values that the learner's code receives one by one, as an iterator; the workbench
+    counts how many it took.
+    """
 
     def __init__(self, values: list[Any]) -> None:
         self.values = values
 
 
 class Handle:
-    """An object that stays with the learner's code: a module, a decoder, an iterator. Only its number travels."""
+    """An object that stays with the learner's code: a module, a decoder, an iterator.
+    Only its number travels.
+    """
 
     def __init__(self, number: int, type_name: str, *, iterator: bool = False) -> None:
         self.number = number
@@ -47,15 +56,19 @@ class Handle:
 
 def article(noun: str) -> str:
     """The noun with its article: "an object", "a list"."""
-    return f"an {noun}" if noun[:1].lower() in tuple("aeiou") and not noun.startswith("uint") else f"a {noun}"
+    return (
+        f"an {noun}"
+        if noun[:1].lower() in tuple("aeiou") and not noun.startswith("uint")
+        else f"a {noun}"
+    )
 
 
 def encode(value: Any, *, keep: Callable[[Any], Handle] | None = None) -> bytes:
     """Turn a value into a message.
 
     Args:
-        value: None, bool, int, float, str, bytes, list, tuple, set, dict, tensor, NumPy array, random generator,
-            `Stream` or `Handle`, nested at most 100 deep.
+        value: None, bool, int, float, str, bytes, list, tuple, set, dict, tensor, NumPy
+            array, random generator, `Stream` or `Handle`, nested at most 100 deep.
         keep: called with every other object; returns the handle that stands for it.
 
     Raises:
@@ -72,7 +85,8 @@ def decode(message: bytes, *, found: Callable[[Handle], Any] | None = None) -> A
 
     Args:
         message: what `encode` made.
-        found: called with every handle; returns what it stands for. Without it the handle itself.
+        found: called with every handle; returns what it stands for. Without it the
+            handle itself.
 
     Raises:
         ValueError: the message is damaged.
@@ -81,13 +95,25 @@ def decode(message: bytes, *, found: Callable[[Handle], Any] | None = None) -> A
         (length,) = struct.unpack_from(">Q", message)
         tree = json.loads(message[8 : 8 + length])
         return _decode(tree, memoryview(message)[8 + length :], found)
-    except (struct.error, LookupError, TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
+    except (
+        struct.error,
+        LookupError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+        OverflowError,
+        MemoryError,
+    ) as error:
         raise ValueError(f"damaged message: {type(error).__name__}: {error}") from None
 
 
 def digest(value: Any) -> str:
-    """A hash of a value's type and content; handles and random generators, which change in use, count as equal."""
-    return hashlib.sha256(encode(_without_state(value), keep=lambda _: Handle(0, ""))).hexdigest()
+    """A hash of a value's type and content; handles and random generators, which change
+    in use, count as equal.
+    """
+    return hashlib.sha256(
+        encode(_without_state(value), keep=lambda _: Handle(0, ""))
+    ).hexdigest()
 
 
 def _without_state(value: Any) -> Any:
@@ -95,17 +121,25 @@ def _without_state(value: Any) -> Any:
         items = [_without_state(item) for item in cast("list[Any]", value)]
         return items if isinstance(value, list) else tuple(items)
     if isinstance(value, dict):
-        return {key: _without_state(item) for key, item in cast("dict[Any, Any]", value).items()}
+        return {
+            key: _without_state(item)
+            for key, item in cast("dict[Any, Any]", value).items()
+        }
     if isinstance(value, Handle):
         return Handle(0, "")  # as `keep` does where the object itself is at hand
     if isinstance(value, Stream):
-        return ("a stream", _without_state(value.values))  # to have been read is no change, other values are
+        return (
+            "a stream",
+            _without_state(value.values),
+        )  # to have been read is no change, other values are
     if isinstance(value, random.Random) or type(value).__name__ == "Generator":
         return None
     return value
 
 
-def _encode(value: Any, buffers: list[bytes], keep: Callable[[Any], Handle] | None, depth: int) -> Any:
+def _encode(
+    value: Any, buffers: list[bytes], keep: Callable[[Any], Handle] | None, depth: int
+) -> Any:
     import torch
 
     def inner(item: Any) -> Any:
@@ -117,16 +151,26 @@ def _encode(value: Any, buffers: list[bytes], keep: Callable[[Any], Handle] | No
         return [start, len(data)]
 
     if depth > MAX_DEPTH:
-        raise ValueError(f"a value is nested more than {MAX_DEPTH} deep, or contains itself")
+        raise ValueError(
+            f"a value is nested more than {MAX_DEPTH} deep, or contains itself"
+        )
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, torch.Tensor):
         if _dtype_name(value.dtype) not in _dtypes():
-            raise TypeError(f"a {_dtype_name(value.dtype)} tensor cannot be sent; convert it to float32, say")
-        flat = torch.Tensor.contiguous(torch.Tensor.detach(value).cpu().resolve_conj().resolve_neg()).reshape(-1)
+            raise TypeError(
+                f"a {_dtype_name(value.dtype)} tensor cannot be sent; convert it to "
+                "float32, say"
+            )
+        flat = torch.Tensor.contiguous(
+            torch.Tensor.detach(value).cpu().resolve_conj().resolve_neg()
+        ).reshape(-1)
         data = flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
         return {"tensor": [_dtype_name(flat.dtype), list(value.shape), buffer(data)]}
-    if isinstance(value, np.ndarray) and cast("np.ndarray[Any, Any]", value).dtype.name in ARRAYS:
+    if (
+        isinstance(value, np.ndarray)
+        and cast("np.ndarray[Any, Any]", value).dtype.name in ARRAYS
+    ):
         array = cast("np.ndarray[Any, Any]", value)
         data = array.astype(array.dtype.newbyteorder("<")).tobytes()
         return {"array": [array.dtype.name, list(array.shape), buffer(data)]}
@@ -139,10 +183,18 @@ def _encode(value: Any, buffers: list[bytes], keep: Callable[[Any], Handle] | No
     if isinstance(value, tuple):
         return {"tuple": [inner(item) for item in cast("tuple[Any, ...]", value)]}
     if isinstance(value, (set, frozenset)):
-        ordered = sorted(cast("set[Any]", value), key=lambda item: encode(item, keep=lambda _: Handle(0, "")))
+        ordered = sorted(
+            cast("set[Any]", value),
+            key=lambda item: encode(item, keep=lambda _: Handle(0, "")),
+        )
         return {"set": [inner(item) for item in ordered]}
     if isinstance(value, dict):
-        return {"dict": [[inner(key), inner(item)] for key, item in cast("dict[Any, Any]", value).items()]}
+        return {
+            "dict": [
+                [inner(key), inner(item)]
+                for key, item in cast("dict[Any, Any]", value).items()
+            ]
+        }
     if isinstance(value, torch.dtype):
         return {"dtype": _dtype_name(value)}
     if isinstance(value, torch.Generator):
@@ -155,10 +207,15 @@ def _encode(value: Any, buffers: list[bytes], keep: Callable[[Any], Handle] | No
         value = keep(value)
     if isinstance(value, Handle):
         return {"handle": [value.number, value.type_name, value.iterator]}
-    raise TypeError(f"{article(type(cast('Any', value)).__name__)} cannot be sent; plain data, tensors and arrays can")
+    raise TypeError(
+        f"{article(type(cast('Any', value)).__name__)} cannot be sent; plain data, "
+        "tensors and arrays can"
+    )
 
 
-def _decode(tree: Any, buffers: memoryview, found: Callable[[Handle], Any] | None) -> Any:
+def _decode(
+    tree: Any, buffers: memoryview, found: Callable[[Handle], Any] | None
+) -> Any:
     import torch
 
     def inner(item: Any) -> Any:
@@ -179,12 +236,18 @@ def _decode(tree: Any, buffers: memoryview, found: Callable[[Handle], Any] | Non
         case "tensor":
             name, shape, place = content
             dtype, data = _dtypes()[name], buffer(place)
-            return (torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)).reshape(shape)
+            return (
+                torch.frombuffer(data, dtype=dtype)
+                if data
+                else torch.empty(0, dtype=dtype)
+            ).reshape(shape)
         case "array":
             name, shape, place = content
             if name not in ARRAYS:
                 raise ValueError(f"an array of {name}")
-            return np.frombuffer(buffer(place), dtype=np.dtype(name).newbyteorder("<")).reshape(shape)
+            return np.frombuffer(
+                buffer(place), dtype=np.dtype(name).newbyteorder("<")
+            ).reshape(shape)
         case "bytes":
             return bytes(buffer(content))
         case "tuple":
@@ -214,12 +277,20 @@ def _decode(tree: Any, buffers: memoryview, found: Callable[[Handle], Any] | Non
 
 @functools.cache
 def _dtypes() -> dict[str, Any]:
-    """The types of tensors that can travel. Not all: PyTorch crashes when it makes quantized tensors from bytes."""
+    """The types of tensors that can travel. Not all: PyTorch crashes when it makes
+    quantized tensors from bytes.
+    """
     import torch
 
-    everything = {value for value in vars(torch).values() if isinstance(value, torch.dtype)}
+    everything = {
+        value for value in vars(torch).values() if isinstance(value, torch.dtype)
+    }
     names = {_dtype_name(dtype): dtype for dtype in everything}
-    return {name: dtype for name, dtype in names.items() if re.fullmatch(r"bool|(u?int|b?float|complex)\d\w*", name)}
+    return {
+        name: dtype
+        for name, dtype in names.items()
+        if re.fullmatch(r"bool|(u?int|b?float|complex)\d\w*", name)
+    }
 
 
 def _dtype_name(dtype: Any) -> str:
@@ -230,9 +301,15 @@ def _hashable(value: Any) -> Any:
     """A set within a set, or as a key, was a frozenset; both travel as "set"."""
     if isinstance(value, set):
         return frozenset(cast("set[Any]", value))
-    return tuple(map(_hashable, cast("tuple[Any, ...]", value))) if isinstance(value, tuple) else value
+    return (
+        tuple(map(_hashable, cast("tuple[Any, ...]", value)))
+        if isinstance(value, tuple)
+        else value
+    )
 
 
 def is_iterator(value: Any) -> bool:
-    """Whether an object yields its values one by one (a generator, say), as opposed to a list."""
+    """Whether an object yields its values one by one (a generator, say), as opposed to
+    a list.
+    """
     return isinstance(value, Iterator)

@@ -1,7 +1,9 @@
-"""Where a learner's functions are called: requests in, values back. It knows no expected value and compares nothing.
+"""Where a learner's functions are called: requests in, values back. It knows no
+expected value and compares nothing.
 
-The same workbench runs in the isolated process with a learner's file, and inside the grader with the reference and
-with the known wrong variants, so that all of them are asked exactly the same.
+The same workbench runs in the isolated process with a learner's file, and inside the
+grader with the reference and with the known wrong variants, so that all of them are
+asked exactly the same.
 """
 
 from __future__ import annotations
@@ -40,25 +42,33 @@ class Workbench:
 
     Args:
         namespace: the module's names.
-        seed: of `random`, NumPy and torch; each request starts with its own seed derived from it.
+        seed: of `random`, NumPy and torch; each request starts with its own seed
+            derived from it.
         filename: of the code in the namespace, as tracebacks name it.
     """
 
     caught: type[BaseException] = Exception
 
-    def __init__(self, namespace: dict[str, Any], *, seed: int = 0, filename: str = "") -> None:
+    def __init__(
+        self, namespace: dict[str, Any], *, seed: int = 0, filename: str = ""
+    ) -> None:
         self.namespace = namespace
         self.seed = seed
         self.filename = filename
         self.objects: list[Any] = []
         self.streams: list[Counted] = []
         self._requests = 0
-        self._yielded: dict[int, Any] = {}  # what an iterator has given last, by its identity
+        self._yielded: dict[
+            int, Any
+        ] = {}  # what an iterator has given last, by its identity
         self._given: Any = None  # the arguments of the call that is under way
-        self._given_to: dict[int, Any] = {}  # those that an object which stays here was made from, by its identity
+        self._given_to: dict[
+            int, Any
+        ] = {}  # those that an object which stays here was made from, by its identity
 
     def handle(self, message: bytes) -> bytes:
-        """Execute one request and return the reply: `{"value": ...}` or `{"raised": ...}`, never an exception.
+        """Execute one request and return the reply: `{"value": ...}` or
+        `{"raised": ...}`, never an exception.
 
         A request is a dict whose `do` is one of
 
@@ -71,13 +81,16 @@ class Workbench:
             taken       how many values of each stream have been taken so far
             threads     how many threads the learner's code has left running
 
-        The reply to the first three also holds `after`: a hash of the arguments as they are then, those included from
-        which an iterator or an object was made, and what the iterator gave last. What was modified in place shows.
+        The reply to the first three also holds `after`: a hash of the arguments as they
+        are then, those included from which an iterator or an object was made, and what
+        the iterator gave last. What was modified in place shows.
         """
         self._requests += 1
         self._given = None
         try:
-            request = wire.decode(message, found=lambda handle: self.objects[handle.number])
+            request = wire.decode(
+                message, found=lambda handle: self.objects[handle.number]
+            )
             self._seed()
             reply = getattr(self, f"_do_{request.pop('do')}")(**request)
             return wire.encode(reply, keep=self._keep)
@@ -85,7 +98,9 @@ class Workbench:
             return wire.encode({"raised": describe(error, self.filename)})
 
     def call(self, function: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        """Call a learner's function; a workbench that limits what it may use wraps this."""
+        """Call a learner's function; a workbench that limits what it may use wraps
+        this.
+        """
         return function(*args, **kwargs)
 
     def _seed(self) -> None:
@@ -99,7 +114,11 @@ class Workbench:
     def _keep(self, value: Any) -> wire.Handle:
         self.objects.append(value)
         self._given_to[id(value)] = self._given
-        return wire.Handle(len(self.objects) - 1, type(value).__name__, iterator=wire.is_iterator(value))
+        return wire.Handle(
+            len(self.objects) - 1,
+            type(value).__name__,
+            iterator=wire.is_iterator(value),
+        )
 
     def _open(self, value: Any) -> Any:
         """Replace each stream by an iterator that counts."""
@@ -112,14 +131,29 @@ class Workbench:
         found = self.namespace[target] if isinstance(target, str) else target
         return found if method is None else getattr(found, method)
 
-    def _do_call(self, target: Any, args: list[Any], kwargs: dict[str, Any], method: str | None = None) -> Any:
+    def _do_call(
+        self,
+        target: Any,
+        args: list[Any],
+        kwargs: dict[str, Any],
+        method: str | None = None,
+    ) -> Any:
         self._given = [args, kwargs, self._given_to.get(id(target))]
         opened = [self._open(arg) for arg in args]
-        value = self.call(self._find(target, method), opened, {k: self._open(v) for k, v in kwargs.items()})
+        value = self.call(
+            self._find(target, method),
+            opened,
+            {k: self._open(v) for k, v in kwargs.items()},
+        )
         return {"value": value, "after": wire.digest(self._given)}
 
     def _do_gradients(
-        self, target: Any, args: list[Any], kwargs: dict[str, Any], cotangent: Any, method: str | None = None
+        self,
+        target: Any,
+        args: list[Any],
+        kwargs: dict[str, Any],
+        cotangent: Any,
+        method: str | None = None,
     ) -> Any:
         import torch
 
@@ -128,7 +162,11 @@ class Workbench:
             if isinstance(arg, torch.Tensor) and arg.is_floating_point():
                 arg.requires_grad_(True)
         function = self._find(target, method)
-        parameters = dict(function.named_parameters()) if isinstance(function, torch.nn.Module) else {}
+        parameters = (
+            dict(function.named_parameters())
+            if isinstance(function, torch.nn.Module)
+            else {}
+        )
         for parameter in parameters.values():
             parameter.grad = None
         output = self.call(function, args, kwargs)
@@ -155,17 +193,30 @@ class Workbench:
         return {"value": target, "after": None}
 
     def _do_parameters(self, target: Any) -> Any:
-        named = {**dict(target.named_parameters(remove_duplicate=False)), **dict(target.named_buffers())}
+        named = {
+            **dict(target.named_parameters(remove_duplicate=False)),
+            **dict(target.named_buffers()),
+        }
         return {"value": named, "after": None}
 
     def _do_load(self, target: Any, values: dict[str, Any]) -> Any:
         import torch
 
-        named = {**dict(target.named_parameters(remove_duplicate=False)), **dict(target.named_buffers())}
+        named = {
+            **dict(target.named_parameters(remove_duplicate=False)),
+            **dict(target.named_buffers()),
+        }
         for name, value in values.items():
             if name not in named:
-                known = ", ".join([*sorted(named)[:8], *(["..."] if len(named) > 8 else [])]) or "none"
-                raise AttributeError(f"the module has no parameter {name}; it has {known}")
+                known = (
+                    ", ".join(
+                        [*sorted(named)[:8], *(["..."] if len(named) > 8 else [])]
+                    )
+                    or "none"
+                )
+                raise AttributeError(
+                    f"the module has no parameter {name}; it has {known}"
+                )
             if named[name].shape != value.shape:
                 shapes = f"{tuple(named[name].shape)}, expected is {tuple(value.shape)}"
                 raise ValueError(f"the parameter {name} has the shape {shapes}")
@@ -175,21 +226,31 @@ class Workbench:
 
     def _do_threads(self) -> Any:
         others = set(threading.enumerate()) - {threading.main_thread()}
-        return {"value": sum(type(thread) is threading.Thread for thread in others), "after": None}
+        return {
+            "value": sum(type(thread) is threading.Thread for thread in others),
+            "after": None,
+        }
 
     def _do_taken(self) -> Any:
         return {"value": [stream.taken for stream in self.streams], "after": None}
 
 
 def describe(error: BaseException, filename: str) -> dict[str, Any]:
-    """What the grader needs to know of an exception: type, message, and the learner's frames.
+    """What the grader needs to know of an exception: type, message, and the learner's
+    frames.
 
-    A frame is its line, function and code; in code from a notebook, whose lines are no cell's, the line is None.
+    A frame is its line, function and code; in code from a notebook, whose lines are no
+    cell's, the line is None.
     """
     walked = [(f.f_code, line) for f, line in traceback.walk_tb(error.__traceback__)]
-    own = [(code.co_qualname, line) for code, line in walked if code.co_filename == filename]
+    own = [
+        (code.co_qualname, line)
+        for code, line in walked
+        if code.co_filename == filename
+    ]
     lines: list[list[Any]] = [
-        [line, name.replace(".<locals>", ""), linecache.getline(filename, line).strip()] for name, line in own
+        [line, name.replace(".<locals>", ""), linecache.getline(filename, line).strip()]
+        for name, line in own
     ]
     if isinstance(error, SyntaxError) and error.filename == filename:
         lines.append([error.lineno, "", (error.text or "").strip()])
@@ -204,9 +265,13 @@ def describe(error: BaseException, filename: str) -> dict[str, Any]:
 
 
 def _message(error: BaseException) -> str:
-    """What an exception says, in one line that every terminal can show, whatever its class does."""
+    """What an exception says, in one line that every terminal can show, whatever its
+    class does.
+    """
     try:
         text = str(error.msg or "") if isinstance(error, SyntaxError) else str(error)
     except Exception as broken:
         text = f"(its message cannot be shown: {type(broken).__name__})"
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", "?", " ".join(text.split()))[:500]
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", "?", " ".join(text.split()))[
+        :500
+    ]

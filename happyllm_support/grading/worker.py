@@ -1,4 +1,6 @@
-"""The grader's side of one check's process: ask it, watch what it takes meanwhile, and say why it was stopped."""
+"""The grader's side of one check's process: ask it, watch what it takes meanwhile, and
+say why it was stopped.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,8 @@ class Worker:
         self._output.close()
 
     def start(self) -> dict[str, Any]:
-        """Send the job; returns the first reply: `{"value": names}` or `{"raised": ...}`.
+        """Send the job; returns the first reply: `{"value": names}` or
+        `{"raised": ...}`.
 
         Raises:
             Stopped: see `ask`.
@@ -89,10 +92,12 @@ class Worker:
         return reply
 
     def ask(self, request: bytes) -> bytes:
-        """Send a request, wait for the reply, and watch time, memory and output meanwhile.
+        """Send a request, wait for the reply, and watch time, memory and output
+        meanwhile.
 
         Raises:
-            Stopped: the process has ended, was ended, or did what this exercise forbids.
+            Stopped: the process has ended, was ended, or did what this exercise
+                forbids.
         """
         self._printed_before.append(self._printed())
         self._transfer(struct.pack(">Q", len(request)) + request)
@@ -112,12 +117,18 @@ class Worker:
         return reply
 
     def left_behind(self) -> str:
-        """End the process after its last call; says in one line which threads or processes it had left, or ""."""
+        """End the process after its last call; says in one line which threads or
+        processes it had left, or "".
+        """
         threads = wire.decode(self.ask(wire.encode({"do": "threads"}))).get("value")
         _, processes = self.end()
         for count, kind in ((processes, "process"), (threads, "thread")):
             if count:
-                return f"it leaves a {kind} running behind it; a function ends what it starts"
+                return (
+                    f"it leaves a {kind} running behind it; a function ends what "
+                    "it "
+                    "starts"
+                )
         return ""
 
     def end(self) -> tuple[int, int]:
@@ -137,16 +148,25 @@ class Worker:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
     def printed(self, request: int | None = None, lines: int = 20) -> str:
-        """The last lines that the learner's code printed: during one request (counted from 0), else in all."""
+        """The last lines that the learner's code printed: during one request (counted
+        from 0), else in all.
+        """
         places = [*self._printed_before, self._printed()]
-        first, last = (0, places[-1]) if request is None else places[request + 1 : request + 3]  # 0 was the job
+        first, last = (
+            (0, places[-1]) if request is None else places[request + 1 : request + 3]
+        )  # 0 was the job
         if first == last:
             first, last = 0, places[-1]
         first = max(first, last - (1 << 16))
-        text = os.pread(self._output.fileno(), last - first, first).decode("utf-8", "replace")
+        text = os.pread(self._output.fileno(), last - first, first).decode(
+            "utf-8", "replace"
+        )
         clean = re.sub(r"[^\S\n\t ]|[\x00-\x08\x0b-\x1f\x7f]", "", text)
         last = clean.splitlines()[-lines:]
-        return "\n".join(line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]} ..." for line in last)
+        return "\n".join(
+            line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]} ..."
+            for line in last
+        )
 
     def _printed(self) -> int:
         """How many bytes the learner's code has printed so far."""
@@ -198,8 +218,15 @@ class Worker:
         try:
             used = self._process.memory_info().rss - self._baseline
             if self._ticks % 10 == 0:
-                below = (process for process in self._launcher.below() if process.pid != self._pid)
-                used += sum(max(0, process.memory_info().rss - self._baseline) for process in below)
+                below = (
+                    process
+                    for process in self._launcher.below()
+                    if process.pid != self._pid
+                )
+                used += sum(
+                    max(0, process.memory_info().rss - self._baseline)
+                    for process in below
+                )
         except psutil.Error:
             return  # it has just ended; the connection will say so
         if used > self._job.memory_mb << 20:
@@ -210,7 +237,9 @@ class Worker:
         return Stopped(reason)
 
     def _out_of_time(self) -> Stopped:
-        """Ask Python for its stack, which works in the middle of a native call too, then end the process."""
+        """Ask Python for its stack, which works in the middle of a native call too,
+        then end the process.
+        """
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(self._pid, signal.SIGUSR1)
             time.sleep(0.2)
@@ -221,15 +250,28 @@ class Worker:
     def _crashed(self) -> Stopped:
         place, (status, _) = self._place(), self.end()
         if status >= 0:
-            return Stopped(f"it ends the whole process (exit code {status}) in the middle of a check; return instead")
+            return Stopped(
+                f"it ends the whole process (exit code {status}) in the middle of a "
+                "check; return instead"
+            )
         name = signal.Signals(-status).name
-        guess = "; a recursion without an end?" if -status in (signal.SIGSEGV, signal.SIGBUS) else ""
+        guess = (
+            "; a recursion without an end?"
+            if -status in (signal.SIGSEGV, signal.SIGBUS)
+            else ""
+        )
         return Stopped(f"it crashes ({name}){place}{guess}")
 
     def _place(self) -> str:
         """The learner's line in the dumped stack, innermost first, or ""."""
         text = os.pread(self._trace.fileno(), 1 << 16, 0).decode("utf-8", "replace")
-        found = re.search(rf'File "{re.escape(self._job.filename)}", line (\d+) in (\S+)', text)
+        found = re.search(
+            rf'File "{re.escape(self._job.filename)}", line (\d+) in (\S+)', text
+        )
         if found is None:
             return ""
-        return f", in {found[2]}" if self._job.filename == NOTEBOOK else f", in line {found[1]}, in {found[2]}"
+        return (
+            f", in {found[2]}"
+            if self._job.filename == NOTEBOOK
+            else f", in line {found[1]}, in {found[2]}"
+        )

@@ -1,14 +1,17 @@
-"""Attention: each token asks, every earlier token answers, and the answers are averaged.
+"""Attention: each token asks, every earlier token answers, and the answers are
+averaged.
 
     weights = softmax(q k^T / sqrt(D) + mask)        output = weights v
 
-Three functions compute exactly this: `naive_attention` in five lines that keep the (T, S) weights, `sdpa_attention`
-through the fused kernels of PyTorch, and `online_attention` a block at a time. `Attention` is the layer around them,
-for every head its own keys and values (n_kv_head = n_head, multi-head), for groups of heads the same ones (grouped
-query), or for all heads the same (n_kv_head = 1, multi-query).
+Three functions compute exactly this: `naive_attention` in five lines that keep the (T,
+S) weights, `sdpa_attention` through the fused kernels of PyTorch, and
+`online_attention` a block at a time. `Attention` is the layer around them, for every
+head its own keys and values (n_kv_head = n_head, multi-head), for groups of heads the
+same ones (grouped query), or for all heads the same (n_kv_head = 1, multi-query).
 
-Source: A. Vaswani et al., "Attention Is All You Need", 2017, section 3.2; N. Shazeer, "Fast Transformer Decoding: One
-Write-Head is All You Need", 2019 (multi-query); J. Ainslie et al., "GQA", 2023 (grouped-query).
+Source: A. Vaswani et al., "Attention Is All You Need", 2017, section 3.2; N. Shazeer,
+"Fast Transformer Decoding: One Write-Head is All You Need", 2019 (multi-query); J.
+Ainslie et al., "GQA", 2023 (grouped-query).
 """
 
 from __future__ import annotations
@@ -46,13 +49,17 @@ def attention_weights(
         Weights that sum to 1 over S; zeros for a query that may see nothing.
     """
     k = repeat_heads(k, q.shape[1])
-    scores = q @ k.transpose(-2, -1) * (q.shape[-1] ** -0.5 if scale is None else scale)  # (B, H, T, S)
+    scores = (
+        q @ k.transpose(-2, -1) * (q.shape[-1] ** -0.5 if scale is None else scale)
+    )  # (B, H, T, S)
     if mask is None:
         return scores.softmax(dim=-1)
     bias = mask.bias()
     if bias is not None:
         scores = scores + bias.to(scores.dtype)
-    weights = scores.masked_fill(~mask.dense, torch.finfo(scores.dtype).min).softmax(dim=-1)
+    weights = scores.masked_fill(~mask.dense, torch.finfo(scores.dtype).min).softmax(
+        dim=-1
+    )
     return weights if mask.sees_something is None else weights * mask.sees_something
 
 
@@ -65,7 +72,8 @@ def naive_attention(
     scale: float | None = None,
     dropout: float = 0.0,
 ) -> Float[Tensor, "B H T D"]:
-    """The formula as it is written, with all weights in memory: B H T S numbers, several times over in training.
+    """The formula as it is written, with all weights in memory: B H T S numbers,
+    several times over in training.
 
     Args:
         q: queries.
@@ -73,12 +81,16 @@ def naive_attention(
         v: values, one per key.
         mask: which keys are seen; None: all of them.
         scale: factor on the scores, 1 / sqrt(D) by default.
-        dropout: probability with which each weight is dropped (the others are scaled up to make up for it).
+        dropout: probability with which each weight is dropped (the others are scaled up
+            to make up for it).
 
     Returns:
-        One average of values per query and head; zeros for a query that may see nothing.
+        One average of values per query and head; zeros for a query that may see
+        nothing.
     """
-    weights = F.dropout(attention_weights(q, k, mask, scale=scale), p=dropout, training=dropout > 0)
+    weights = F.dropout(
+        attention_weights(q, k, mask, scale=scale), p=dropout, training=dropout > 0
+    )
     return weights @ repeat_heads(v, q.shape[1])
 
 
@@ -91,10 +103,12 @@ def sdpa_attention(
     scale: float | None = None,
     dropout: float = 0.0,
 ) -> Float[Tensor, "B H T D"]:
-    """`naive_attention` through `torch.nn.functional.scaled_dot_product_attention` and its fused kernels.
+    """`naive_attention` through `torch.nn.functional.scaled_dot_product_attention` and
+    its fused kernels.
 
-    The kernel's own `is_causal` is used where it is right: it counts from the first query and the first key, so with
-    more keys than queries it would let a new token see only the oldest keys.
+    The kernel's own `is_causal` is used where it is right: it counts from the first
+    query and the first key, so with more keys than queries it would let a new token see
+    only the oldest keys.
 
     Raises:
         ValueError: K does not divide H.
@@ -107,11 +121,21 @@ def sdpa_attention(
         attn_mask = bias.to(q.dtype).masked_fill(~mask.dense, -math.inf)
     sees_something = None if mask is None else mask.sees_something
     if attn_mask is not None and sees_something is not None:
-        # A row that sees nothing would be 0 / 0: it sees everything, and its output is set to zero below.
+        # A row that sees nothing would be 0 / 0: it sees everything, and its output is
+        # set to zero below.
         open_row = 0.0 if bias is not None else True
-        attn_mask = torch.where(sees_something, attn_mask, torch.tensor(open_row, device=q.device))
+        attn_mask = torch.where(
+            sees_something, attn_mask, torch.tensor(open_row, device=q.device)
+        )
     out = F.scaled_dot_product_attention(
-        q, k, v, attn_mask, dropout_p=dropout, is_causal=plain, scale=scale, enable_gqa=k.shape[1] != q.shape[1]
+        q,
+        k,
+        v,
+        attn_mask,
+        dropout_p=dropout,
+        is_causal=plain,
+        scale=scale,
+        enable_gqa=k.shape[1] != q.shape[1],
     )
     return out if sees_something is None else out * sees_something
 
@@ -123,8 +147,13 @@ def repeat_heads(x: Float[Tensor, "B K S D"], n_head: int) -> Float[Tensor, "B H
         ValueError: K does not divide H.
     """
     if n_head % x.shape[1]:
-        raise ValueError(f"{x.shape[1]} key heads cannot be shared by {n_head} query heads; K has to divide H")
-    return x if x.shape[1] == n_head else x.repeat_interleave(n_head // x.shape[1], dim=1)
+        raise ValueError(
+            f"{x.shape[1]} key heads cannot be shared by {n_head} query heads; K has "
+            "to divide H"
+        )
+    return (
+        x if x.shape[1] == n_head else x.repeat_interleave(n_head // x.shape[1], dim=1)
+    )
 
 
 Kernel = Callable[..., Tensor]
@@ -141,7 +170,8 @@ class Attention(nn.Module):
     Args:
         d_model: C, width of the residual stream; n_head divides it.
         n_head: H query heads of size D = C / H.
-        n_kv_head: K heads of keys and values; divides n_head, which is also the default.
+        n_kv_head: K heads of keys and values; divides n_head, which is also the
+            default.
         bias: whether the four projections have one.
         dropout: probability of dropping a weight, in training.
         kernel: "naive", "sdpa" or "online"; the numbers are the same.
@@ -164,7 +194,11 @@ class Attention(nn.Module):
         n_kv_head = n_head if n_kv_head is None else n_kv_head
         check_heads(d_model, n_head, n_kv_head)
         check_kernel(kernel, dropout)
-        self.n_head, self.n_kv_head, self.head_dim = n_head, n_kv_head, d_model // n_head
+        self.n_head, self.n_kv_head, self.head_dim = (
+            n_head,
+            n_kv_head,
+            d_model // n_head,
+        )
         self.dropout, self.kernel = dropout, kernel
         self.q_proj = nn.Linear(d_model, d_model, bias=bias)
         self.k_proj = nn.Linear(d_model, n_kv_head * self.head_dim, bias=bias)
@@ -174,11 +208,13 @@ class Attention(nn.Module):
     def forward(
         self, x: Float[Tensor, "B T C"], context: Context | None = None, layer: int = 0
     ) -> Float[Tensor, "B T C"]:
-        """Attend among the tokens of x and, where the context has a cache, to those before them.
+        """Attend among the tokens of x and, where the context has a cache, to those
+        before them.
 
         Args:
             x: the (normed) residual stream.
-            context: positions, mask, rotation and cache; None: one document, no look ahead, no rotation.
+            context: positions, mask, rotation and cache; None: one document, no look
+                ahead, no rotation.
             layer: which of the cache's layers is this one's.
         """
         context = Context.plain(x.shape[1], x.device) if context is None else context
@@ -187,11 +223,17 @@ class Attention(nn.Module):
         if context.cache is not None:
             k, v = context.cache.write(layer, k, v)  # (B, K, S, D)
         dropout = self.dropout if self.training else 0.0
-        out = KERNELS[self.kernel](q, k, v, context.mask, dropout=dropout)  # (B, H, T, D)
+        out = KERNELS[self.kernel](
+            q, k, v, context.mask, dropout=dropout
+        )  # (B, H, T, D)
         return self.o_proj(out.transpose(1, 2).flatten(2))  # (B, T, C)
 
-    def weights(self, x: Float[Tensor, "B T C"], context: Context | None = None) -> Float[Tensor, "B H T T"]:
-        """The attention weights that `forward` would use for x, without a cache: for looking at."""
+    def weights(
+        self, x: Float[Tensor, "B T C"], context: Context | None = None
+    ) -> Float[Tensor, "B H T T"]:
+        """The attention weights that `forward` would use for x, without a cache: for
+        looking at.
+        """
         context = Context.plain(x.shape[1], x.device) if context is None else context
         q, k = self._queries_and_keys(x, context)
         return attention_weights(q, k, context.mask)
@@ -204,27 +246,46 @@ class Attention(nn.Module):
         return q, k
 
     def _split(self, x: Tensor, n_head: int) -> Tensor:
-        return x.view(*x.shape[:2], n_head, self.head_dim).transpose(1, 2)  # (B, n_head, T, D)
+        return x.view(*x.shape[:2], n_head, self.head_dim).transpose(
+            1, 2
+        )  # (B, n_head, T, D)
 
 
 def check_heads(d_model: int, n_head: int, n_kv_head: int) -> None:
     """Raise ValueError unless n_head divides d_model and n_kv_head divides n_head."""
     if n_head < 1 or d_model < 1 or d_model % n_head:
-        raise ValueError(f"d_model {d_model} cannot be split among n_head {n_head}; n_head has to divide it")
+        raise ValueError(
+            f"d_model {d_model} cannot be split among n_head {n_head}; n_head has to "
+            "divide it"
+        )
     if n_kv_head < 1 or n_head % n_kv_head:
-        raise ValueError(f"n_kv_head {n_kv_head} cannot be shared by n_head {n_head}; n_kv_head has to divide it")
+        raise ValueError(
+            f"n_kv_head {n_kv_head} cannot be shared by n_head {n_head}; n_kv_head has "
+            "to divide it"
+        )
 
 
 def check_kernel(kernel: str, dropout: float) -> None:
-    """Raise ValueError for an unknown kernel, or one that cannot drop weights when it would have to."""
+    """Raise ValueError for an unknown kernel, or one that cannot drop weights when it
+    would have to.
+    """
     if kernel not in KERNELS:
-        raise ValueError(f"attention kernel {kernel!r} is unknown; allowed are {', '.join(KERNELS)}")
+        raise ValueError(
+            f"attention kernel {kernel!r} is unknown; allowed are {', '.join(KERNELS)}"
+        )
     if not is_number(dropout) or not 0.0 <= dropout < 1.0:
-        raise ValueError(f"dropout is {dropout!r}; expected a probability from 0 to below 1")
+        raise ValueError(
+            f"dropout is {dropout!r}; expected a probability from 0 to below 1"
+        )
     if kernel == "online" and dropout > 0:
-        raise ValueError(f"the online kernel drops no weights; set dropout ({dropout}) to 0, or take naive or sdpa")
+        raise ValueError(
+            f"the online kernel drops no weights; set dropout ({dropout}) to 0, or "
+            "take naive or sdpa"
+        )
 
 
 def is_number(value: object) -> bool:
-    """Whether a configuration's value can be compared with a number, whatever its annotation says."""
+    """Whether a configuration's value can be compared with a number, whatever its
+    annotation says.
+    """
     return isinstance(value, int | float)

@@ -1,11 +1,13 @@
-"""GPT-2: learned positions, LayerNorm before each part, GELU, and the embedding used a second time as the head.
+"""GPT-2: learned positions, LayerNorm before each part, GELU, and the embedding used a
+second time as the head.
 
     x = tok_emb[ids] + pos_emb[positions]
     x = block(x)                                 n_layer times
     logits = final_norm(x) tok_emb^T
 
-Source: A. Radford et al., "Language Models are Unsupervised Multitask Learners", 2019, section 2.3, and the released
-code, github.com/openai/gpt-2 (initial standard deviations, the tanh form of GELU).
+Source: A. Radford et al., "Language Models are Unsupervised Multitask Learners", 2019,
+section 2.3, and the released code, github.com/openai/gpt-2 (initial standard
+deviations, the tanh form of GELU).
 """
 
 from __future__ import annotations
@@ -43,13 +45,15 @@ class GPT2Config:
         d_model: C, width of the residual stream.
         d_ff: width inside the MLP; None: 4 d_model.
         norm_eps: added to variances.
-        dropout: probability, in training, for weights, for what parts add to the stream, and after the embeddings.
+        dropout: probability, in training, for weights, for what parts add to the
+            stream, and after the embeddings.
         activation: of the MLP, a name in `layers.ACTIVATIONS`.
         init_std: standard deviation of initial weights; half of it for positions.
         kernel: attention kernel: "sdpa", "naive" or "online".
 
     Raises:
-        ValueError: numbers that are not positive, heads that do not divide, an unknown name.
+        ValueError: numbers that are not positive, heads that do not divide, an unknown
+            name.
     """
 
     vocab_size: int = 50257
@@ -84,7 +88,9 @@ class GPT2Config:
         return self.n_head
 
 
-TINY = GPT2Config(vocab_size=512, max_seq_len=256, n_layer=3, n_head=4, d_model=96)  # 0.4M: learns stories on a laptop
+TINY = GPT2Config(
+    vocab_size=512, max_seq_len=256, n_layer=3, n_head=4, d_model=96
+)  # 0.4M: learns stories on a laptop
 GPT2_124M = GPT2Config()
 GPT2_355M = GPT2Config(n_layer=24, n_head=16, d_model=1024)
 GPT2_774M = GPT2Config(n_layer=36, n_head=20, d_model=1280)
@@ -92,14 +98,17 @@ GPT2_1558M = GPT2Config(n_layer=48, n_head=25, d_model=1600)
 
 
 class GPT2(nn.Module):
-    """The model of the module's head; `with torch.device("meta")` it takes no memory, for counting.
+    """The model of the module's head; `with torch.device("meta")` it takes no memory,
+    for counting.
 
     Args:
         config: its sizes.
         generator: source of the initial weights; None: PyTorch's global one.
     """
 
-    def __init__(self, config: GPT2Config, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self, config: GPT2Config, generator: torch.Generator | None = None
+    ) -> None:
         super().__init__()
         self.config = config
         self.tok_emb = nn.Embedding(config.vocab_size, config.d_model)
@@ -115,20 +124,31 @@ class GPT2(nn.Module):
         c = self.config
         return Block(
             LayerNorm(c.d_model, c.norm_eps),
-            Attention(c.d_model, c.n_head, bias=True, dropout=c.dropout, kernel=c.kernel),
+            Attention(
+                c.d_model, c.n_head, bias=True, dropout=c.dropout, kernel=c.kernel
+            ),
             LayerNorm(c.d_model, c.norm_eps),
             GELUMLP(c.d_model, c.mlp_width, activation=c.activation),
             dropout=c.dropout,
         )
 
     def tie_weights(self) -> None:
-        """Make the head and the embedding one tensor, after anything that may have parted them."""
+        """Make the head and the embedding one tensor, after anything that may have
+        parted them.
+        """
         self.lm_head.weight = self.tok_emb.weight
 
     def initialise(self, generator: torch.Generator | None = None) -> None:
-        """Draw initial weights: std init_std, / sqrt(2 n_layer) where a part writes into the stream; biases 0."""
+        """Draw initial weights: std init_std, / sqrt(2 n_layer) where a part writes
+        into the stream; biases 0.
+        """
         c = self.config
-        initialise_normal(self, c.init_std, residual_std=c.init_std * (2 * c.n_layer) ** -0.5, generator=generator)
+        initialise_normal(
+            self,
+            c.init_std,
+            residual_std=c.init_std * (2 * c.n_layer) ** -0.5,
+            generator=generator,
+        )
         nn.init.normal_(self.pos_emb.weight, std=c.init_std / 2, generator=generator)
 
     def forward(
@@ -144,8 +164,10 @@ class GPT2(nn.Module):
 
         Args:
             ids: tokens, below vocab_size.
-            positions: index of each within its document; None: counted from 0, or on from the cache.
-            segments: number of its document within the row, 0 for padding; None: each row is one document.
+            positions: index of each within its document; None: counted from 0, or on
+                from the cache.
+            segments: number of its document within the row, 0 for padding; None: each
+                row is one document.
             cache: keys and values of earlier tokens, extended by this call.
             last_only: compute the last column only, which is what generation needs.
 
@@ -153,7 +175,8 @@ class GPT2(nn.Module):
             Unnormalised log-probabilities; (B, 1, V) with `last_only`.
 
         Raises:
-            ValueError: ids out of range, shapes that do not fit, a sequence longer than max_seq_len.
+            ValueError: ids out of range, shapes that do not fit, a sequence longer than
+                max_seq_len.
         """
         x = self.hidden(ids, positions=positions, segments=segments, cache=cache)
         return self.lm_head(x[:, -1:] if last_only else x)
@@ -166,10 +189,21 @@ class GPT2(nn.Module):
         segments: Int64[Tensor, "B T"] | None = None,
         cache: Cache | None = None,
     ) -> Float[Tensor, "B T C"]:
-        """The residual stream after the last norm, which the head reads; arguments as in `forward`."""
+        """The residual stream after the last norm, which the head reads; arguments as
+        in `forward`.
+        """
         c = self.config
-        context = build_context(ids, positions, segments, cache, vocab_size=c.vocab_size, max_seq_len=c.max_seq_len)
-        x = self.dropout(self.tok_emb(ids) + self.pos_emb(context.positions))  # (B, T, C)
+        context = build_context(
+            ids,
+            positions,
+            segments,
+            cache,
+            vocab_size=c.vocab_size,
+            max_seq_len=c.max_seq_len,
+        )
+        x = self.dropout(
+            self.tok_emb(ids) + self.pos_emb(context.positions)
+        )  # (B, T, C)
         for layer, block in enumerate(self.blocks):
             x = block(x, context, layer)
         context.finish()

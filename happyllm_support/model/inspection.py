@@ -1,7 +1,7 @@
 """Look inside a model while it reads: which token attended to which.
 
-The weights are recomputed from what enters each attention layer, so they can be looked at whatever kernel the model
-uses, and a model that nobody looks into pays nothing.
+The weights are recomputed from what enters each attention layer, so they can be looked
+at whatever kernel the model uses, and a model that nobody looks into pays nothing.
 """
 
 from __future__ import annotations
@@ -24,16 +24,19 @@ def attention_maps(
     positions: Int64[Tensor, "B T"] | None = None,
     segments: Int64[Tensor, "B T"] | None = None,
 ) -> list[Float[Tensor, "B H T T"]]:
-    """Run a model on ids, without dropout, and return the attention weights of each layer, first layer first.
+    """Run a model on ids, without dropout, and return the attention weights of each
+    layer, first layer first.
 
     Args:
-        model: anything whose attention layers are `Attention` and that takes ids, positions and segments.
+        model: anything whose attention layers are `Attention` and that takes ids,
+            positions and segments.
         ids: tokens.
         positions: as the model takes them.
         segments: as the model takes them.
 
     Returns:
-        Per layer the weight with which each token (axis 2) attends to each token (axis 3); rows of padding are 0.
+        Per layer the weight with which each token (axis 2) attends to each token (axis
+        3); rows of padding are 0.
     """
     maps: list[Tensor] = []
 

@@ -1,11 +1,13 @@
-"""The parts beside attention that every block is made of: a norm, an MLP, and the two residual lines.
+"""The parts beside attention that every block is made of: a norm, an MLP, and the two
+residual lines.
 
     x = x + attn(norm(x))
     x = x + mlp(norm(x))
 
-Source: J. L. Ba et al., "Layer Normalization", 2016; B. Zhang, R. Sennrich, "Root Mean Square Layer Normalization",
-2019; D. Hendrycks, K. Gimpel, "Gaussian Error Linear Units", 2016; N. Shazeer, "GLU Variants Improve Transformer",
-2020; R. Xiong et al., "On Layer Normalization in the Transformer Architecture", 2020 (norms before, not after).
+Source: J. L. Ba et al., "Layer Normalization", 2016; B. Zhang, R. Sennrich, "Root Mean
+Square Layer Normalization", 2019; D. Hendrycks, K. Gimpel, "Gaussian Error Linear
+Units", 2016; N. Shazeer, "GLU Variants Improve Transformer", 2020; R. Xiong et al., "On
+Layer Normalization in the Transformer Architecture", 2020 (norms before, not after).
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from happyllm_support.model.context import Context
 
 
 class LayerNorm(nn.LayerNorm):
-    """(x - mean) / sqrt(variance + eps) * weight + bias over the last axis, statistics in fp32.
+    """(x - mean) / sqrt(variance + eps) * weight + bias over the last axis, statistics
+    in fp32.
 
     Args:
         d_model: C, length of the last axis.
@@ -33,14 +36,18 @@ class LayerNorm(nn.LayerNorm):
     """
 
     def __init__(self, d_model: int, eps: float = 1e-5, *, bias: bool = True) -> None:
-        super().__init__(d_model, eps=eps, bias=bias)  # PyTorch's kernels accumulate in fp32
+        super().__init__(
+            d_model, eps=eps, bias=bias
+        )  # PyTorch's kernels accumulate in fp32
 
 
 class RMSNorm(nn.Module):
-    """x / sqrt(mean(x^2) + eps) * weight over the last axis: a LayerNorm that neither centres nor shifts.
+    """x / sqrt(mean(x^2) + eps) * weight over the last axis: a LayerNorm that neither
+    centres nor shifts.
 
-    The mean of squares is taken in fp32 also for bf16 input: in bf16 a sum of a few hundred squares loses its small
-    ones. The result is rounded to the input's dtype before the weight is applied, as LLaMA does.
+    The mean of squares is taken in fp32 also for bf16 input: in bf16 a sum of a few
+    hundred squares loses its small ones. The result is rounded to the input's dtype
+    before the weight is applied, as LLaMA does.
 
     Args:
         d_model: C, length of the last axis.
@@ -82,7 +89,14 @@ class GELUMLP(nn.Module):
         ValueError: an unknown activation.
     """
 
-    def __init__(self, d_model: int, d_ff: int, *, bias: bool = True, activation: str = "gelu_tanh") -> None:
+    def __init__(
+        self,
+        d_model: int,
+        d_ff: int,
+        *,
+        bias: bool = True,
+        activation: str = "gelu_tanh",
+    ) -> None:
         super().__init__()
         check_activation(activation)
         self.activation = activation
@@ -95,7 +109,8 @@ class GELUMLP(nn.Module):
 
 
 class SwiGLU(nn.Module):
-    """down(silu(gate(x)) * up(x)): LLaMA's MLP; three matrices, so at equal size d_ff is 2/3 of GPT-2's.
+    """down(silu(gate(x)) * up(x)): LLaMA's MLP; three matrices, so at equal size d_ff
+    is 2/3 of GPT-2's.
 
     Args:
         d_model: C, width of input and output.
@@ -115,18 +130,25 @@ class SwiGLU(nn.Module):
 
 
 class Block(nn.Module):
-    """One layer of a transformer, norms before the parts: the residual stream itself is never normed.
+    """One layer of a transformer, norms before the parts: the residual stream itself is
+    never normed.
 
     Args:
         attn_norm: norm in front of attention.
         attn: attention.
         mlp_norm: norm in front of the MLP.
         mlp: the MLP.
-        dropout: probability of dropping an element of what a part adds to the stream, in training.
+        dropout: probability of dropping an element of what a part adds to the stream,
+            in training.
     """
 
     def __init__(
-        self, attn_norm: nn.Module, attn: Attention, mlp_norm: nn.Module, mlp: nn.Module, dropout: float = 0.0
+        self,
+        attn_norm: nn.Module,
+        attn: Attention,
+        mlp_norm: nn.Module,
+        mlp: nn.Module,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.attn_norm = attn_norm
@@ -144,15 +166,21 @@ class Block(nn.Module):
 
 
 def initialise_normal(
-    model: nn.Module, std: float, *, residual_std: float, generator: torch.Generator | None = None
+    model: nn.Module,
+    std: float,
+    *,
+    residual_std: float,
+    generator: torch.Generator | None = None,
 ) -> None:
-    """Draw the weights of all linear maps and embeddings from N(0, std^2); norms to 1, biases to 0.
+    """Draw the weights of all linear maps and embeddings from N(0, std^2); norms to 1,
+    biases to 0.
 
     Args:
         model: anything made of the parts of this course.
         std: standard deviation, 0.02 in GPT-2.
-        residual_std: that of `o_proj` and `down_proj`, whose outputs are added up over the layers: with std /
-            sqrt(2 n_layer) the sum of 2 n_layer of them has the variance of one.
+        residual_std: that of `o_proj` and `down_proj`, whose outputs are added up over
+            the layers: with std / sqrt(2 n_layer) the sum of 2 n_layer of them has the
+            variance of one.
         generator: source of the numbers; None: PyTorch's global one.
     """
     for name, parameter in model.named_parameters():
@@ -160,7 +188,9 @@ def initialise_normal(
             continue
         if parameter.ndim == 2:
             residual = name.endswith(("o_proj.weight", "down_proj.weight"))
-            nn.init.normal_(parameter, std=residual_std if residual else std, generator=generator)
+            nn.init.normal_(
+                parameter, std=residual_std if residual else std, generator=generator
+            )
         elif name.endswith("bias"):
             nn.init.zeros_(parameter)
         else:
@@ -186,4 +216,7 @@ def check_positive(config: object, *names: str) -> None:
 def check_activation(activation: str) -> None:
     """Raise ValueError for a name that is not in `ACTIVATIONS`."""
     if activation not in ACTIVATIONS:
-        raise ValueError(f"activation {activation!r} is unknown; allowed are {', '.join(ACTIVATIONS)}")
+        raise ValueError(
+            f"activation {activation!r} is unknown; allowed are "
+            f"{', '.join(ACTIVATIONS)}"
+        )

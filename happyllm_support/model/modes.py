@@ -10,7 +10,8 @@ from torch import nn
 
 @contextmanager
 def switched(model: nn.Module, *, training: bool) -> Generator[None]:
-    """Put a model in training (or evaluation) mode, and every module of it back in its own at the end.
+    """Put a model in training (or evaluation) mode, and every module of it back in its
+    own at the end.
 
     Args:
         model: what to switch, with all its parts.

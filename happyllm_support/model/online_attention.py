@@ -1,25 +1,30 @@
-"""Attention without a (T, S) array: the softmax is taken in one pass over blocks of keys.
+"""Attention without a (T, S) array: the softmax is taken in one pass over blocks of
+keys.
 
-Softmax seems to need a whole row of scores before it can give the first weight, for each weight is divided by the sum
-of the row. But attention only wants the weighted sum of the values, and three things per query are enough to build that
-one block of keys at a time: `top`, the largest score so far, and relative to it `total`, the sum of the exponentials,
-and `sums`, the same sum with each exponential times its value. A block that brings a larger score makes what was summed
-before too large by a known factor, so that is shrunk first and the block is added then:
+Softmax seems to need a whole row of scores before it can give the first weight, for
+each weight is divided by the sum of the row. But attention only wants the weighted sum
+of the values, and three things per query are enough to build that one block of keys at
+a time: `top`, the largest score so far, and relative to it `total`, the sum of the
+exponentials, and `sums`, the same sum with each exponential times its value. A block
+that brings a larger score makes what was summed before too large by a known factor, so
+that is shrunk first and the block is added then:
 
     total <- total * exp(top - new_top) + sum_j exp(s_j - new_top)
     sums  <- sums  * exp(top - new_top) + sum_j exp(s_j - new_top) v_j             in the end: output = sums / total
 
-The backward pass keeps the output O and one number per query, lse = top + log(total), and computes each block of scores
-S a second time. The weights are then P = exp(S - lse) at once and, with dO the gradient of the output,
+The backward pass keeps the output O and one number per query, lse = top + log(total),
+and computes each block of scores S a second time. The weights are then P = exp(S - lse)
+at once and, with dO the gradient of the output,
 
     dV = P' dO,   dP = dO V',   dS = P * (dP - delta),   dQ = dS K,   dK = dS' Q,   delta_i = sum_d dO_id O_id
 
-(' transposes). The gradient of softmax subtracts sum_j P_ij dP_ij, which needs a whole row of P; delta is the same
-number from two vectors that are there.
+(' transposes). The gradient of softmax subtracts sum_j P_ij dP_ij, which needs a whole
+row of P; delta is the same number from two vectors that are there.
 
-Source: M. Milakov, N. Gimelshein, "Online normalizer calculation for softmax", 2018 (the running maximum and sum);
-M. Rabe, C. Staats, "Self-attention Does Not Need O(n^2) Memory", 2021; T. Dao et al., "FlashAttention", 2022, and
-T. Dao, "FlashAttention-2", 2023 (recomputation, lse and delta in the backward pass; queries in the outer loop).
+Source: M. Milakov, N. Gimelshein, "Online normalizer calculation for softmax", 2018
+(the running maximum and sum); M. Rabe, C. Staats, "Self-attention Does Not Need O(n^2)
+Memory", 2021; T. Dao et al., "FlashAttention", 2022, and T. Dao, "FlashAttention-2",
+2023 (recomputation, lse and delta in the backward pass; queries in the outer loop).
 """
 
 from __future__ import annotations
@@ -35,15 +40,22 @@ from torch.autograd.function import once_differentiable
 from happyllm_support.model.masks import AttentionMask
 
 
-def online_softmax_sum(scores: Float[Tensor, " S"], values: Float[Tensor, "S D"], block: int) -> Float[Tensor, " D"]:
-    """Return softmax(scores) @ values for one query, never looking at more than `block` scores: the idea alone.
+def online_softmax_sum(
+    scores: Float[Tensor, " S"], values: Float[Tensor, "S D"], block: int
+) -> Float[Tensor, " D"]:
+    """Return softmax(scores) @ values for one query, never looking at more than `block`
+    scores: the idea alone.
 
     Args:
         scores: one score per key.
         values: one row per key.
         block: keys per step, 1 or more.
     """
-    top, total, sums = scores.new_tensor(-torch.inf), scores.new_zeros(()), torch.zeros_like(values[0])
+    top, total, sums = (
+        scores.new_tensor(-torch.inf),
+        scores.new_zeros(()),
+        torch.zeros_like(values[0]),
+    )
     for columns in _slices(len(scores), block):
         new_top = torch.maximum(top, scores[columns].max())
         shrink, weights = torch.exp(top - new_top), torch.exp(scores[columns] - new_top)
@@ -63,29 +75,37 @@ def online_attention(
     dropout: float = 0.0,
     block: int = 256,
 ) -> Float[Tensor, "B H T D"]:
-    """Return softmax(scale q k' + bias) v while holding no more than `block` by `block` scores per row and head.
+    """Return softmax(scale q k' + bias) v while holding no more than `block` by `block`
+    scores per row and head.
 
-    Sums run in fp32 where the inputs are bf16 or fp16. Blocks that no query sees are skipped, nearly half of them where
-    the mask is causal. Heads that share a key head are lined up as more queries of it; no key or value is repeated.
+    Sums run in fp32 where the inputs are bf16 or fp16. Blocks that no query sees are
+    skipped, nearly half of them where the mask is causal. Heads that share a key head
+    are lined up as more queries of it; no key or value is repeated.
 
     Args:
         q: (B, H, T, D) queries.
         k: (B, K, S, D) keys; K divides H.
         v: (B, K, S, D) values.
-        mask: which keys are seen, and ALiBi's slopes (constants, they get no gradient); None: all keys.
+        mask: which keys are seen, and ALiBi's slopes (constants, they get no gradient);
+            None: all keys.
         scale: factor on the scores, 1 / sqrt(D) by default.
-        dropout: only 0; weights that are not kept could not be dropped alike in both passes.
-        block: queries and keys per block, 1 or more; the result is the same. On CPUs a block that stays in the cache
-            is fastest.
+        dropout: only 0; weights that are not kept could not be dropped alike in both
+            passes.
+        block: queries and keys per block, 1 or more; the result is the same. On CPUs a
+            block that stays in the cache is fastest.
 
     Returns:
-        (B, H, T, D) in q's dtype; zeros, with zero gradients, for a query that sees nothing.
+        (B, H, T, D) in q's dtype; zeros, with zero gradients, for a query that sees
+        nothing.
 
     Raises:
         ValueError: dropout is not 0, block is below 1, or K does not divide H.
     """
     if dropout != 0.0:
-        raise ValueError(f"dropout is {dropout}; the online kernel has none (use the naive or sdpa kernel, or 0)")
+        raise ValueError(
+            f"dropout is {dropout}; the online kernel has none (use the naive or sdpa "
+            "kernel, or 0)"
+        )
     if block < 1:
         raise ValueError(f"block is {block}; expected at least 1")
     check_key_heads(k.shape[1], q.shape[1])
@@ -94,29 +114,55 @@ def online_attention(
 
 
 def check_key_heads(n_kv_head: int, n_head: int) -> None:
-    """Raise ValueError unless key heads can be shared by groups of query heads of equal size."""
+    """Raise ValueError unless key heads can be shared by groups of query heads of equal
+    size.
+    """
     if n_head % n_kv_head:
-        raise ValueError(f"{n_kv_head} key heads cannot be shared by {n_head} query heads; K has to divide H")
+        raise ValueError(
+            f"{n_kv_head} key heads cannot be shared by {n_head} query heads; K has to "
+            "divide H"
+        )
 
 
 class _OnlineAttention(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask | None, scale: float, block: int
+        ctx: Any,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        mask: AttentionMask | None,
+        scale: float,
+        block: int,
     ) -> Tensor:
-        out, lse = torch.empty_like(q), q.new_empty((*q.shape[:3], 1), dtype=_sum_dtype(q))
+        out, lse = (
+            torch.empty_like(q),
+            q.new_empty((*q.shape[:3], 1), dtype=_sum_dtype(q)),
+        )
         with torch.autocast(q.device.type, enabled=False):  # sums stay in fp32
             for rows in _slices(q.shape[2], block):
                 q_block = _by_key_head(q[:, :, rows], k) * scale  # (B K, H/K t, D)
-                sums, total = torch.zeros_like(q_block), torch.zeros_like(q_block[..., :1])
-                top = torch.full_like(total, torch.finfo(total.dtype).min)  # finite: -inf - -inf would be NaN
+                sums, total = (
+                    torch.zeros_like(q_block),
+                    torch.zeros_like(q_block[..., :1]),
+                )
+                top = torch.full_like(
+                    total, torch.finfo(total.dtype).min
+                )  # finite: -inf - -inf would be NaN
                 for columns, _, scores in _score_blocks(q_block, k, mask, rows, block):
                     new_top = torch.maximum(top, scores.amax(-1, keepdim=True))
-                    shrink, weights = top.sub_(new_top).exp_(), scores.sub_(new_top).exp_()
+                    shrink, weights = (
+                        top.sub_(new_top).exp_(),
+                        scores.sub_(new_top).exp_(),
+                    )
                     total.mul_(shrink).add_(weights.sum(-1, keepdim=True))
-                    sums.mul_(shrink).baddbmm_(weights, _by_key_head(v[:, :, columns], k))
+                    sums.mul_(shrink).baddbmm_(
+                        weights, _by_key_head(v[:, :, columns], k)
+                    )
                     top = new_top
-                total.masked_fill_(total == 0, 1)  # a query that sees nothing: 0 / 1, and exp(-inf - lse) in backward
+                total.masked_fill_(
+                    total == 0, 1
+                )  # a query that sees nothing: 0 / 1, and exp(-inf - lse) in backward
                 out[:, :, rows] = (sums / total).view_as(out[:, :, rows])
                 lse[:, :, rows] = (top + total.log()).view_as(lse[:, :, rows])
         ctx.save_for_backward(q, k, v, out, lse)
@@ -132,11 +178,21 @@ class _OnlineAttention(torch.autograd.Function):
         dk, dv = (torch.zeros_like(_by_key_head(x, k)) for x in (k, v))  # (B K, S, D)
         with torch.autocast(q.device.type, enabled=False):
             for rows in _slices(q.shape[2], block):
-                q_block, lse_block = _by_key_head(q[:, :, rows], k) * scale, _by_key_head(lse[:, :, rows], k)
-                out_block, d_out_block = _by_key_head(out[:, :, rows], k), _by_key_head(d_out[:, :, rows], k)
-                delta = (out_block * d_out_block).sum(-1, keepdim=True)  # (B K, H/K t, 1)
+                q_block, lse_block = (
+                    _by_key_head(q[:, :, rows], k) * scale,
+                    _by_key_head(lse[:, :, rows], k),
+                )
+                out_block, d_out_block = (
+                    _by_key_head(out[:, :, rows], k),
+                    _by_key_head(d_out[:, :, rows], k),
+                )
+                delta = (out_block * d_out_block).sum(
+                    -1, keepdim=True
+                )  # (B K, H/K t, 1)
                 dq_block = torch.zeros_like(q_block)
-                for columns, k_block, scores in _score_blocks(q_block, k, mask, rows, block):
+                for columns, k_block, scores in _score_blocks(
+                    q_block, k, mask, rows, block
+                ):
                     weights = scores.sub_(lse_block).exp_()
                     dv[:, columns].baddbmm_(weights.mT, d_out_block)
                     d_weights = d_out_block @ _by_key_head(v[:, :, columns], k).mT
@@ -144,25 +200,38 @@ class _OnlineAttention(torch.autograd.Function):
                     dk[:, columns].baddbmm_(d_scores.mT, q_block)
                     dq_block.baddbmm_(d_scores, k_block)
                 dq[:, :, rows] = (dq_block * scale).view_as(dq[:, :, rows])
-        return dq, dk.view_as(k).to(k.dtype), dv.view_as(v).to(v.dtype), None, None, None
+        return (
+            dq,
+            dk.view_as(k).to(k.dtype),
+            dv.view_as(v).to(v.dtype),
+            None,
+            None,
+            None,
+        )
 
 
 def _score_blocks(
     q_block: Tensor, k: Tensor, mask: AttentionMask | None, rows: slice, block: int
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Yield (columns, keys, scores) for each block of keys that some query of `rows` sees; -inf where one does not."""
+    """Yield (columns, keys, scores) for each block of keys that some query of `rows`
+    sees; -inf where one does not.
+    """
     plain = mask is not None and mask.plain
     for columns in _slices(k.shape[2], block):
         if plain and columns.start >= rows.stop:
             return  # this block and all after it lie in the future
         hidden = bias = None
-        if mask is not None and not (plain and columns.stop <= rows.start + 1):  # not wholly in the past
+        if mask is not None and not (
+            plain and columns.stop <= rows.start + 1
+        ):  # not wholly in the past
             hidden, bias = ~mask.allowed(rows, columns), mask.bias(rows, columns)
             if not plain and hidden.all():
                 continue  # another document, padding, or the future
         k_block = _by_key_head(k[:, :, columns], k)
         scores = q_block @ k_block.mT  # (B K, H/K t, s)
-        per_head = scores.view(k.shape[0], -1, rows.stop - rows.start, columns.stop - columns.start)  # (B, H, t, s)
+        per_head = scores.view(
+            k.shape[0], -1, rows.stop - rows.start, columns.stop - columns.start
+        )  # (B, H, t, s)
         if bias is not None:
             per_head += bias
         if hidden is not None:
@@ -171,11 +240,15 @@ def _score_blocks(
 
 
 def _slices(length: int, block: int) -> list[slice]:
-    return [slice(start, min(start + block, length)) for start in range(0, length, block)]
+    return [
+        slice(start, min(start + block, length)) for start in range(0, length, block)
+    ]
 
 
 def _by_key_head(x: Tensor, k: Tensor) -> Tensor:
-    """Line up what shares a key head, in the dtype of the sums: (B, H, t, D) -> (B K, H/K t, D)."""
+    """Line up what shares a key head, in the dtype of the sums: (B, H, t, D) -> (B K,
+    H/K t, D).
+    """
     return x.reshape(k.shape[0] * k.shape[1], -1, x.shape[-1]).to(_sum_dtype(x))
 
 

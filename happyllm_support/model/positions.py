@@ -8,9 +8,10 @@
 
 All names are here; those of RoPE come from `rope` and `rope_scaling`.
 
-Source: Vaswani et al. (2017), "Attention Is All You Need", section 3.5 (sinusoidal); Press, Smith, Lewis (2022), "Train
-Short, Test Long: Attention with Linear Biases Enables Input Length Extrapolation", section 3 (ALiBi); Kazemnejad et al.
-(2023), "The Impact of Positional Encoding on Length Generalization in Transformers" (none).
+Source: Vaswani et al. (2017), "Attention Is All You Need", section 3.5 (sinusoidal);
+Press, Smith, Lewis (2022), "Train Short, Test Long: Attention with Linear Biases
+Enables Input Length Extrapolation", section 3 (ALiBi); Kazemnejad et al. (2023), "The
+Impact of Positional Encoding on Length Generalization in Transformers" (none).
 """
 
 from __future__ import annotations
@@ -29,7 +30,12 @@ from happyllm_support.model.rope import (
     half_split_to_interleaved,
     interleaved_to_half_split,
 )
-from happyllm_support.model.rope_scaling import RopeScaling, ScalingKind, inverse_frequencies, rope_frequencies
+from happyllm_support.model.rope_scaling import (
+    RopeScaling,
+    ScalingKind,
+    inverse_frequencies,
+    rope_frequencies,
+)
 
 __all__ = [
     "LearnedPositions",
@@ -70,19 +76,28 @@ class LearnedPositions(nn.Embedding):
             input: positions; one row serves a whole batch.
 
         Raises:
-            ValueError: for a position outside 0 .. max_seq_len - 1. Looked at on the CPU, outside of torch.compile:
-                elsewhere reading a value would make the device wait, and PyTorch refuses the index itself.
+            ValueError: for a position outside 0 .. max_seq_len - 1. Looked at on the
+                CPU, outside of torch.compile: elsewhere reading a value would make the
+                device wait, and PyTorch refuses the index itself.
         """
-        if input.device.type == "cpu" and not torch.compiler.is_compiling() and input.numel():
+        if (
+            input.device.type == "cpu"
+            and not torch.compiler.is_compiling()
+            and input.numel()
+        ):
             low, high = (int(value) for value in input.aminmax())
             if low < 0 or high >= self.num_embeddings:
                 wrong = low if low < 0 else high
-                raise ValueError(f"position {wrong} has no vector; 0 to {self.num_embeddings - 1} have")
+                raise ValueError(
+                    f"position {wrong} has no vector; 0 to {self.num_embeddings - 1} "
+                    "have"
+                )
         return F.embedding(input, self.weight)
 
 
 class SinusoidalPositions(nn.Module):
-    """Fixed waves: channels 2i and 2i + 1 of position p hold sin(p f_i) and cos(p f_i), f_i = theta^(-2i/C).
+    """Fixed waves: channels 2i and 2i + 1 of position p hold sin(p f_i) and cos(p f_i),
+    f_i = theta^(-2i/C).
 
     Args:
         d_model: C, channels; even.
@@ -95,7 +110,9 @@ class SinusoidalPositions(nn.Module):
     def __init__(self, d_model: int, theta: float = 10000.0) -> None:
         super().__init__()
         if d_model < 1 or d_model % 2:
-            raise ValueError(f"d_model is {d_model}; sinusoidal positions need a positive, even one")
+            raise ValueError(
+                f"d_model is {d_model}; sinusoidal positions need a positive, even one"
+            )
         if not 1 < theta < math.inf:
             raise ValueError(f"theta is {theta}; sinusoidal positions need more than 1")
         self.d_model, self.theta = d_model, theta
@@ -104,17 +121,23 @@ class SinusoidalPositions(nn.Module):
         """Return the waves at positions, of any size; fp32.
 
         Args:
-            positions: index of each token in its document; one row serves a whole batch.
+            positions: index of each token in its document; one row serves a whole
+                batch.
         """
-        angles = positions[..., None].float() * inverse_frequencies(self.d_model, self.theta, positions.device)
-        return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)  # (B, T, C/2, 2) -> (B, T, C)
+        angles = positions[..., None].float() * inverse_frequencies(
+            self.d_model, self.theta, positions.device
+        )
+        return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(
+            -2
+        )  # (B, T, C/2, 2) -> (B, T, C)
 
 
 def alibi_slopes(n_head: int) -> Float[Tensor, " H"]:
-    """Return how much a head's scores fall per token of distance: 2^(-8/H), 2^(-16/H), .. 2^(-8), fp32 on the CPU.
+    """Return how much a head's scores fall per token of distance: 2^(-8/H), 2^(-16/H),
+    .. 2^(-8), fp32 on the CPU.
 
-    Between powers of two, the slopes are those of the power below, then every other one of the power above, as in the
-    code that the paper's authors released.
+    Between powers of two, the slopes are those of the power below, then every other one
+    of the power above, as in the code that the paper's authors released.
 
     Args:
         n_head: H, number of heads.

@@ -4,8 +4,9 @@ An optimizer step takes one or more micro-batches. Its gradient is that of
 
     sum of the losses of all places with a target / number of such places
 
-over all of its micro-batches together, so that cutting a batch into parts, however unequal, changes nothing but the
-memory it takes. (The mean of the parts' means is another number wherever parts have unequal numbers of targets.)
+over all of its micro-batches together, so that cutting a batch into parts, however
+unequal, changes nothing but the memory it takes. (The mean of the parts' means is
+another number wherever parts have unequal numbers of targets.)
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from happyllm_support.model.modes import switched
-from happyllm_support.text.batches import Batch, TokenBatches
+from happyllm_support.text.shards.batches import Batch, TokenBatches
 from happyllm_support.training.loss import next_token_loss
 from happyllm_support.training.optim import (
     OptimizerConfig,
@@ -40,9 +41,11 @@ class TrainConfig(OptimizerConfig):
         steps: optimizer steps.
         warmup_steps: steps before the peak of the learning rate (see `learning_rate`).
         min_lr_ratio: the last step's learning rate as a share of the peak.
-        grad_clip: gradients of a larger norm, over all parameters, are scaled down to it; `math.inf` for never.
+        grad_clip: gradients of a larger norm, over all parameters, are scaled down to
+            it; `math.inf` for never.
         micro_batches: batches that make one step.
-        seed: of dropout. The initial weights and the order of the batches have seeds of their own.
+        seed: of dropout. The initial weights and the order of the batches have seeds of
+            their own.
     """
 
     steps: int
@@ -56,9 +59,14 @@ class TrainConfig(OptimizerConfig):
         super().__post_init__()
         check_schedule(self.steps, self.warmup_steps, self.min_lr_ratio)
         if not self.grad_clip > 0:
-            raise ValueError(f"grad_clip is {self.grad_clip}; expected a positive number, inf for no clipping")
+            raise ValueError(
+                f"grad_clip is {self.grad_clip}; expected a positive number, inf for "
+                "no clipping"
+            )
         if self.micro_batches < 1:
-            raise ValueError(f"micro_batches is {self.micro_batches}; expected at least 1")
+            raise ValueError(
+                f"micro_batches is {self.micro_batches}; expected at least 1"
+            )
 
 
 @dataclass(frozen=True)
@@ -101,7 +109,9 @@ class EvalResult:
 
     @property
     def nats_per_document(self) -> float:
-        """What a document costs. No model of story-world text, a document per row, gets below `StoryWorld.entropy`."""
+        """What a document costs. No model of story-world text, a document per row, gets
+        below `StoryWorld.entropy`.
+        """
         return self.nats / self.documents
 
 
@@ -112,13 +122,17 @@ def train(
     *,
     on_step: Callable[[StepRecord], None] | None = None,
 ) -> list[StepRecord]:
-    """Train a model in place; it is left in the mode, training or evaluation, that it was in.
+    """Train a model in place; it is left in the mode, training or evaluation, that it
+    was in.
 
-    The same weights, batches and configuration give the same records, bit for bit on one machine with as many threads.
+    The same weights, batches and configuration give the same records, bit for bit on
+    one machine with as many threads.
 
     Args:
-        model: GPT-2, LLaMA2, or whatever has their signature. The batches are moved to its device.
-        batches: `steps` x `micro_batches` of them are taken; `TokenBatches` never end and start epoch after epoch.
+        model: GPT-2, LLaMA2, or whatever has their signature. The batches are moved to
+            its device.
+        batches: `steps` x `micro_batches` of them are taken; `TokenBatches` never end
+            and start epoch after epoch.
         config: of the run.
         on_step: called after each step, for example to show progress or to evaluate.
 
@@ -126,11 +140,16 @@ def train(
         One record per step.
 
     Raises:
-        ValueError: too few batches, a step without any target, or gradients that are switched off.
-        FloatingPointError: a loss or gradient that is not finite; the weights are those before that step.
+        ValueError: too few batches, a step without any target, or gradients that are
+            switched off.
+        FloatingPointError: a loss or gradient that is not finite; the weights are those
+            before that step.
     """
     if not torch.is_grad_enabled():
-        raise ValueError("gradients are switched off (torch.no_grad or set_grad_enabled); training needs them")
+        raise ValueError(
+            "gradients are switched off (torch.no_grad or set_grad_enabled); training "
+            "needs them"
+        )
     optimizer = build_optimizer(model, config)
     stream = iter(batches)
     records: list[StepRecord] = []
@@ -139,7 +158,8 @@ def train(
             micro_batches = list(islice(stream, config.micro_batches))
             if len(micro_batches) < config.micro_batches:
                 raise ValueError(
-                    f"the batches ended in step {step} of {config.steps} ({config.micro_batches} micro-batches each); "
+                    f"the batches ended in step {step} of {config.steps} "
+                    f"({config.micro_batches} micro-batches each); "
                     "give as many as the run takes, or TokenBatches, which begin again"
                 )
             lr = learning_rate(
@@ -150,7 +170,9 @@ def train(
                 min_lr_ratio=config.min_lr_ratio,
             )
             set_learning_rate(optimizer, lr)
-            loss, grad_norm, tokens = _step(model, optimizer, micro_batches, config.grad_clip, step)
+            loss, grad_norm, tokens = _step(
+                model, optimizer, micro_batches, config.grad_clip, step
+            )
             records.append(StepRecord(step, loss, lr, grad_norm, tokens))
             if on_step is not None:
                 on_step(records[-1])
@@ -159,25 +181,39 @@ def train(
 
 
 def _step(
-    model: nn.Module, optimizer: torch.optim.Optimizer, micro_batches: Sequence[Batch], grad_clip: float, step: int
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    micro_batches: Sequence[Batch],
+    grad_clip: float,
+    step: int,
 ) -> tuple[float, float, int]:
     """Update the weights once; return loss, norm of the gradient and number of targets."""
     tokens = sum(batch.n_targets for batch in micro_batches)
     if tokens == 0:
         raise ValueError(f"no place of the batches of step {step} has a target")
-    optimizer.zero_grad()  # here and not after the step, so that `on_step` can look at the gradients
+    # here and not after the step, so that `on_step` can look at the gradients
+    optimizer.zero_grad()
     loss = accumulate_gradients(model, micro_batches, tokens)
     if not math.isfinite(loss):
-        raise FloatingPointError(f"the loss is {loss} in step {step}; lower the learning rate or warm up longer")
+        raise FloatingPointError(
+            f"the loss is {loss} in step {step}; lower the learning rate or warm up "
+            "longer"
+        )
     grad_norm = nn.utils.clip_grad_norm_(model.parameters(), grad_clip).item()
     if not math.isfinite(grad_norm):
-        raise FloatingPointError(f"the gradient's norm is {grad_norm} in step {step}, and the loss {loss}")
+        raise FloatingPointError(
+            f"the gradient's norm is {grad_norm} in step {step}, and the loss {loss}"
+        )
     optimizer.step()
     return loss, grad_norm, tokens
 
 
-def accumulate_gradients(model: nn.Module, micro_batches: Iterable[Batch], tokens: int) -> float:
-    """Add to the gradients those of (summed loss of the micro-batches) / tokens, and return that loss in nats."""
+def accumulate_gradients(
+    model: nn.Module, micro_batches: Iterable[Batch], tokens: int
+) -> float:
+    """Add to the gradients those of (summed loss of the micro-batches) / tokens, and
+    return that loss in nats.
+    """
     total = 0.0
     for batch in micro_batches:
         loss = batch_loss(model, batch) / tokens
@@ -188,24 +224,30 @@ def accumulate_gradients(model: nn.Module, micro_batches: Iterable[Batch], token
 
 def batch_loss(model: nn.Module, batch: Batch) -> Float[Tensor, ""]:
     """Return the summed loss of a batch, computed on the model's device."""
-    alike = batch.one_document_per_row  # then the plain causal mask is enough, and the faster one
+    alike = (
+        batch.one_document_per_row
+    )  # then the plain causal mask is enough, and the faster one
     batch = batch.to(device_of(model))
     where = {} if alike else {"positions": batch.positions, "segments": batch.segments}
     return next_token_loss(model(batch.ids, **where), batch.targets, reduction="sum")
 
 
 def evaluate(model: nn.Module, batches: Iterable[Batch]) -> EvalResult:
-    """Return what a model pays for a text, without dropout; the model is left in the mode that it was in.
+    """Return what a model pays for a text, without dropout; the model is left in the
+    mode that it was in.
 
     Args:
         model: as for `train`.
-        batches: the text, for example `TokenBatches(...).epoch()` with `shuffle` and `drop_last` off.
+        batches: the text, for example `TokenBatches(...).epoch()` with `shuffle` and
+            `drop_last` off.
 
     Raises:
         ValueError: no target in any batch, or batches that never end.
     """
     if isinstance(batches, TokenBatches):
-        raise ValueError("TokenBatches never end; evaluate on one epoch, batches.epoch()")
+        raise ValueError(
+            "TokenBatches never end; evaluate on one epoch, batches.epoch()"
+        )
     nats, tokens, documents = 0.0, 0, 0
     with switched(model, training=False), torch.no_grad():
         for batch in batches:
@@ -224,7 +266,9 @@ def device_of(model: nn.Module) -> torch.device:
 
 @contextmanager
 def _seeded(seed: int, device: torch.device) -> Generator[None]:
-    """Seed torch's own generators, which dropout draws from, and put them back at the end."""
+    """Seed torch's own generators, which dropout draws from, and put them back at the
+    end.
+    """
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield

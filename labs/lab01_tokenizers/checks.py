@@ -43,11 +43,14 @@ lab = Lab(
     points=1,
     section="By hand",
     hints=(
-        "Neighbours in a word of n ids make n - 1 pairs; itertools.pairwise yields them.",
-        "A word that occurs ten times adds ten to each place where a pair stands in it.",
-        "For each (ids, n) of words.items(), for each pair of pairwise(ids): counts[pair] += n, with a Counter.",
+        "Neighbours in a word of n ids make n - 1 pairs; itertools.pairwise yields "
+        "them.",
+        "A word that occurs ten times adds ten to each place where a pair stands in "
+        "it.",
+        "For each (ids, n) of words.items(), for each pair of pairwise(ids): "
+        "counts[pair] += n, with a Counter.",
     ),
-    solution=("happyllm_support.text.bpe_naive:count_pairs",),
+    solution=("happyllm_support.text.tokenizer.bpe_naive:count_pairs",),
 )
 def pair_counts(pair_counts: Remote) -> None:
     for words, want in (
@@ -59,7 +62,10 @@ def pair_counts(pair_counts: Remote) -> None:
     ):
         expect_equal(pair_counts(words), want, written("pair_counts", words))
     rng = random.Random(1)
-    many = {tuple(rng.choices((1, 2, 3, 258), k=rng.randrange(1, 9))): rng.randrange(1, 6) for _ in range(40)}
+    many = {
+        tuple(rng.choices((1, 2, 3, 258), k=rng.randrange(1, 9))): rng.randrange(1, 6)
+        for _ in range(40)
+    }
     got = pair_counts(many)
     expect_equal(got, counted_by_index(many), "pair_counts of 40 words")
     expect_equal(got, dict(reference.pair_counts(many)), "pair_counts of 40 words")
@@ -71,12 +77,14 @@ def pair_counts(pair_counts: Remote) -> None:
     hints=(
         "Walk through the list with an index, and build a new list.",
         "After a replacement the walk goes on two places further, otherwise one.",
-        "The last id has no right neighbour: look at ids[i + 1] only where i + 1 < len(ids), but append ids[i] anyway. "
+        "The last id has no right neighbour: look at ids[i + 1] only where i + 1 < "
+        "len(ids), but append ids[i] anyway. "
         "A slice of a list is a list and never equals a tuple.",
-        "while i < len(ids): if tuple(ids[i : i + 2]) == pair, append new and go on with i + 2; otherwise append "
+        "while i < len(ids): if tuple(ids[i : i + 2]) == pair, append new and go on "
+        "with i + 2; otherwise append "
         "ids[i] and go on with i + 1. Begin with i = 0 and an empty list.",
     ),
-    solution=("happyllm_support.text.bpe_naive:merge_pair",),
+    solution=("happyllm_support.text.tokenizer.bpe_naive:merge_pair",),
 )
 def merge(merge: Remote) -> None:
     for ids, pair, new, want in (
@@ -105,43 +113,67 @@ def merge(merge: Remote) -> None:
     section="By hand",
     needs=("pair_counts", "merge"),
     hints=(
-        "Count the pieces first: Counter(pretokenize(text)). Then keep the ids of each different piece, as a tuple, "
+        "Count the pieces first: Counter(pretokenize(text)). Then keep the ids of each "
+        "different piece, as a tuple, "
         "with its count.",
-        "One round: pairs = pair_counts(words); choose the best; put merge(...) of each word into a new dictionary. "
+        "One round: pairs = pair_counts(words); choose the best; put merge(...) of "
+        "each word into a new dictionary. "
         "Counts change with every merge, so count again in each round.",
         "The best is min(pairs, key=lambda p: (-pairs[p], rank(p[0]), rank(p[1]))).",
-        "Three ways to stop: vocab_size - 256 merges are there, no pair is left, or the best one occurs less than "
+        "Three ways to stop: vocab_size - 256 merges are there, no pair is left, or "
+        "the best one occurs less than "
         "min_frequency times.",
     ),
-    solution=("happyllm_support.text.bpe_naive:train_bpe_naive", "happyllm_support.text.bpe:learn_merges"),
+    solution=(
+        "happyllm_support.text.tokenizer.bpe_naive:train_bpe_naive",
+        "happyllm_support.text.tokenizer.bpe:learn_merges",
+    ),
 )
 def train(train: Remote) -> None:
     def compare(text: str, size: int, frequency: int) -> None:
         got = train(text, size, frequency)
         short = len(text) < 60
-        what = written("train", text, size, frequency) if short else f"what train learns from {len(text)} characters"
+        what = (
+            written("train", text, size, frequency)
+            if short
+            else f"what train learns from {len(text)} characters"
+        )
         expect_equal(got, reference.train(text, size, frequency), what)
         expect_equal(got, train_on_strings(text, size, frequency), what)
 
-    # How the text is cut, then everything else that shows without ties, and only then the ties.
-    for text, size, want in (("ab,abab", 258, [(97, 98)]), ("x ab acb adb", 258, [(32, 97)])):
+    # How the text is cut, then everything else that shows without ties, and only then
+    # the ties.
+    for text, size, want in (
+        ("ab,abab", 258, [(97, 98)]),
+        ("x ab acb adb", 258, [(32, 97)]),
+    ):
         expect_equal(train(text, size), want, written("train", text, size))
     if not right_so_far():
         return
-    expect_equal(train("aab aab ab", 258), [(97, 98), (97, 256)], written("train", "aab aab ab", 258))
+    expect_equal(
+        train("aab aab ab", 258),
+        [(97, 98), (97, 256)],
+        written("train", "aab aab ab", 258),
+    )
     for text, size, frequency in WITHOUT_TIES:
         compare(text, size, frequency)
     if not right_so_far():
         return
     for size, n in ((258, 2), (261, 5), (300, 8)):
-        expect_equal(train(SENTENCE, size), ITS_MERGES[:n], written("train", SENTENCE, size))
+        expect_equal(
+            train(SENTENCE, size), ITS_MERGES[:n], written("train", SENTENCE, size)
+        )
     rare = [(97, 98), (99, 100), (32, 256), (32, 257)]
     text = "ab ab ab ab cd cd cd ef"
     expect_equal(train(text, 300, 3), rare, written("train", text, 300, 3))
     for text, size, frequency in WITH_TIES:
         compare(text, size, frequency)
     rng = random.Random(3)
-    for text, size, frequency in ((noise(rng, 150), 280, 2), (noise(rng, 61, "ab "), 300, 1), (STORY * 2, 290, 2)):
+    for text, size, frequency in (
+        (noise(rng, 150), 280, 2),
+        (noise(rng, 61, "ab "), 300, 1),
+        (STORY * 2, 290, 2),
+    ):
         compare(text, size, frequency)
     if right_so_far():
         train.raises(ValueError, "the cat", 255)
@@ -152,14 +184,17 @@ def train(train: Remote) -> None:
     section="By hand",
     needs=("merge",),
     hints=(
-        "A dictionary {pair: 256 + k} says of each pair whether it is among the merges, and how early: a smaller id "
+        "A dictionary {pair: 256 + k} says of each pair whether it is among the "
+        "merges, and how early: a smaller id "
         "was learned earlier.",
-        "For each piece: while some neighbouring pair is in the dictionary, take the one with the smallest id and call "
+        "For each piece: while some neighbouring pair is in the dictionary, take the "
+        "one with the smallest id and call "
         "merge with it.",
-        "min((table[pair] for pair in pairwise(ids) if pair in table), default=None) is the next id to make; "
+        "min((table[pair] for pair in pairwise(ids) if pair in table), default=None) "
+        "is the next id to make; "
         "merges[id - 256] is its pair.",
     ),
-    solution=("happyllm_support.text.merging:merge_by_scan",),
+    solution=("happyllm_support.text.tokenizer.merging:merge_by_scan",),
 )
 def encode(encode: Remote) -> None:
     def compare(text: str, merges: list[tuple[int, int]], what: str) -> None:
@@ -169,26 +204,44 @@ def encode(encode: Remote) -> None:
 
     crossing = [(116, 44), (97, 32)]  # between pieces, where nothing may be merged
     expect_equal(encode("a é", []), [97, 32, 195, 169], 'encode("a é", [])')
-    expect_equal(encode("cat, a b", crossing), list(b"cat, a b"), written("encode", "cat, a b", crossing))
+    expect_equal(
+        encode("cat, a b", crossing),
+        list(b"cat, a b"),
+        written("encode", "cat, a b", crossing),
+    )
     if not right_so_far():
         return
-    expect_equal(encode("abc", [(98, 99), (97, 98)]), [97, 256], 'encode("abc", [(98, 99), (97, 98)])')
+    expect_equal(
+        encode("abc", [(98, 99), (97, 98)]),
+        [97, 256],
+        'encode("abc", [(98, 99), (97, 98)])',
+    )
     rat = [258, 32, 114, 256, 32, 240, 159, 153, 130]
     for text, want in (("the cat sat", [258, 262, 263]), ("the rat 🙂", rat), ("", [])):
-        expect_equal(encode(text, ITS_MERGES), want, f"encode({text!r}, the chapter's merges)")
+        expect_equal(
+            encode(text, ITS_MERGES), want, f"encode({text!r}, the chapter's merges)"
+        )
     runs = [(97, 97), (256, 97)]
-    expect_equal(encode("aaa aaaaaa", runs), [257, 32, 256, 256, 256], written("encode", "aaa aaaaaa", runs))
+    expect_equal(
+        encode("aaa aaaaaa", runs),
+        [257, 32, 256, 256, 256],
+        written("encode", "aaa aaaaaa", runs),
+    )
     for text, merges in IN_WHICH_ORDER:
         compare(text, merges, written("encode", text, merges))
     rng = random.Random(4)
     for letters, size in (("abc ", 300), ("abcde, ", 280), ("小河飞过", 300)):
         merges = reference.train(noise(rng, 200, letters), size, 1)
         text = noise(rng, 101, letters)
-        compare(text, merges, f"encode of {len(text)} characters with {len(merges)} merges")
+        compare(
+            text, merges, f"encode of {len(text)} characters with {len(merges)} merges"
+        )
     merges = reference.train(STORY, 330)
     ids = encode(STORY, merges)
     vocab = spelled(merges)
-    spells = isinstance(ids, list) and all(isinstance(i, int) and 0 <= i < len(vocab) for i in ids)
+    spells = isinstance(ids, list) and all(
+        isinstance(i, int) and 0 <= i < len(vocab) for i in ids
+    )
     if expect(spells, f"it returns something else than ids from 0 to {len(vocab) - 1}"):
         text = b"".join(vocab[token] for token in ids).decode(errors="replace")
         expect_equal(text, STORY, "the text that the ids spell")
@@ -200,15 +253,17 @@ def encode(encode: Remote) -> None:
     numeric=False,
     hints=(
         "Begin with a list of the bytes of each id: [bytes([b]) for b in range(256)].",
-        "Each merge appends the bytes of its left token followed by those of its right token; both are in the list "
+        "Each merge appends the bytes of its left token followed by those of its right "
+        "token; both are in the list "
         "already.",
-        "Join the bytes of all ids first and decode once at the end. Check the range before you look anything up: a "
+        "Join the bytes of all ids first and decode once at the end. Check the range "
+        "before you look anything up: a "
         "list takes negative indices.",
     ),
     solution=(
-        "happyllm_support.text.tokenizer:Tokenizer.decode",
-        "happyllm_support.text.tokenizer:Tokenizer.decode_bytes",
-        "happyllm_support.text.bpe:BPEModel",
+        "happyllm_support.text.tokenizer.tokenizer:Tokenizer.decode",
+        "happyllm_support.text.tokenizer.tokenizer:Tokenizer.decode_bytes",
+        "happyllm_support.text.tokenizer.bpe:BPEModel",
     ),
 )
 def decode(decode: Remote) -> None:
@@ -222,19 +277,36 @@ def decode(decode: Remote) -> None:
         ([98, 0, 10, 255, 97], [], "b\0\n\ufffda"),
         ([65, 0xF0, 0x9F, 66, 0xE8], [], "A\ufffdB\ufffd"),
     ):
-        what = f"decode({ids}, the chapter's merges)" if merges is ITS_MERGES else written("decode", ids, merges)
+        what = (
+            f"decode({ids}, the chapter's merges)"
+            if merges is ITS_MERGES
+            else written("decode", ids, merges)
+        )
         expect_equal(decode(ids, merges), want, what)
     merges = reference.train(STORY, 330)
     encoded = reference.encode(STORY, merges)
-    expect_equal(decode(encoded, merges), STORY, f"decode of {len(encoded)} ids, a story's,")
+    expect_equal(
+        decode(encoded, merges), STORY, f"decode of {len(encoded)} ids, a story's,"
+    )
     vocab = spelled(merges)
     rng = random.Random(5)
     for n in (1, 30, 31):
         ids = [rng.randrange(len(vocab)) for _ in range(n)] + [len(vocab) - 1]
         got = decode(ids, merges)
-        expect_equal(got, reference.decode(ids, merges), f"decode of {n + 1} random ids")
-        expect_equal(got, b"".join(vocab[i] for i in ids).decode("utf-8", "replace"), f"decode of {n + 1} random ids")
-    for ids in ([97, 308], [97, 258], [-1], [97, -257]):  # far too large, too large by one, negative
+        expect_equal(
+            got, reference.decode(ids, merges), f"decode of {n + 1} random ids"
+        )
+        expect_equal(
+            got,
+            b"".join(vocab[i] for i in ids).decode("utf-8", "replace"),
+            f"decode of {n + 1} random ids",
+        )
+    for ids in (
+        [97, 308],
+        [97, 258],
+        [-1],
+        [97, -257],
+    ):  # far too large, too large by one, negative
         if right_so_far():
             decode.raises(ValueError, ids, ITS_MERGES[:2])
 
@@ -244,21 +316,30 @@ def decode(decode: Remote) -> None:
     section="Writing half a character",
     numeric=False,
     hints=(
-        "Keep the bytes that are not yet text in a buffer. Each id adds its bytes; what is complete is yielded, "
+        "Keep the bytes that are not yet text in a buffer. Each id adds its bytes; "
+        "what is complete is yielded, "
         "the rest stays.",
-        "codecs.getincrementaldecoder knows which bytes are complete. By hand: UnicodeDecodeError has .start, and its "
+        "codecs.getincrementaldecoder knows which bytes are complete. By hand: "
+        "UnicodeDecodeError has .start, and its "
         '.reason is "unexpected end of data" where more bytes could help.',
-        'decoder = codecs.getincrementaldecoder("utf-8")(errors="replace"); text = decoder.decode(vocab[token]) for '
+        'decoder = codecs.getincrementaldecoder("utf-8")(errors="replace"); text = '
+        "decoder.decode(vocab[token]) for "
         'each id; decoder.decode(b"", final=True) at the end.',
     ),
-    solution=("happyllm_support.text.streaming:Utf8Stream", "happyllm_support.text.tokenizer:Tokenizer.decode_stream"),
+    solution=(
+        "happyllm_support.text.tokenizer.streaming:Utf8Stream",
+        "happyllm_support.text.tokenizer.tokenizer:Tokenizer.decode_stream",
+    ),
 )
 def decode_stream(decode_stream: Remote) -> None:
     for ids, what in (
         ([104, 105, 263, 33], "ASCII"),
         ([97, *"语é🙂言".encode(), 98], "one byte per token"),
         ([258, 259, 97, 258, 259], "a token that ends in half a character"),
-        ([256, 257, 0xA8, 0x80, 262, 0x82, 264, 260, 261, 10], "tokens with halves at both ends"),
+        (
+            [256, 257, 0xA8, 0x80, 262, 0x82, 264, 260, 261, 10],
+            "tokens with halves at both ends",
+        ),
     ):
         follow(decode_stream, ids, what)
     for ids, ending, what in (
@@ -266,16 +347,34 @@ def decode_stream(decode_stream: Remote) -> None:
         ([263, 258], "thea\ufffd", "a letter and half a character at the end"),
         ([256], "\ufffd", "half a character and nothing else"),
         ([], "", "no ids"),
-        ([255, 0xAD, 97], "\ufffd\ufffda", "two bytes that are no character before a letter"),
+        (
+            [255, 0xAD, 97],
+            "\ufffd\ufffda",
+            "two bytes that are no character before a letter",
+        ),
     ):
         joined(decode_stream, ids, ending, what)
     broken = [97, 256, 98, 263, *"小".encode(), 263, 99, 100]
-    steps = joined(decode_stream, broken, "a\ufffdbthe小thecd", "a broken character in the middle")
+    steps = joined(
+        decode_stream, broken, "a\ufffdbthe小thecd", "a broken character in the middle"
+    )
     prompt = any(taken < len(broken) and "the" in text for taken, text in steps or [])
-    expect(prompt, "after bytes that can never become a character nothing comes out until the stream ends")
+    expect(
+        prompt,
+        "after bytes that can never become a character nothing comes out until the "
+        "stream ends",
+    )
     rng = random.Random(6)
-    ids = [rng.randrange(256, len(VOCAB)) if rng.random() < 0.6 else rng.randrange(256) for _ in range(60)]
-    joined(decode_stream, ids, b"".join(VOCAB[i] for i in ids).decode("utf-8", "replace"), "60 random tokens")
+    ids = [
+        rng.randrange(256, len(VOCAB)) if rng.random() < 0.6 else rng.randrange(256)
+        for _ in range(60)
+    ]
+    joined(
+        decode_stream,
+        ids,
+        b"".join(VOCAB[i] for i in ids).decode("utf-8", "replace"),
+        "60 random tokens",
+    )
 
 
 @lab.check(
@@ -284,16 +383,20 @@ def decode_stream(decode_stream: Remote) -> None:
     needs=("encode",),
     hints=(
         "Find the special tokens that are allowed, and encode what lies between them.",
-        "re.split with a group keeps what it splits at: re.split('(x|y)', 'axb') -> ['a', 'x', 'b']. The marks in a "
+        "re.split with a group keeps what it splits at: re.split('(x|y)', 'axb') -> "
+        "['a', 'x', 'b']. The marks in a "
         "special token mean something in a regular expression, so re.escape each.",
-        "Of several alternatives a regular expression takes the first that fits, so sort them by length, longest "
+        "Of several alternatives a regular expression takes the first that fits, so "
+        "sort them by length, longest "
         "first. Without an allowed token there is nothing to split.",
-        'pattern = "|".join(map(re.escape, sorted(allowed, key=len, reverse=True))); then for each part of '
-        're.split(f"({pattern})", text): [special[part]] if part in allowed, else encode(part, merges).',
+        'pattern = "|".join(map(re.escape, sorted(allowed, key=len, reverse=True))); '
+        "then for each part of "
+        're.split(f"({pattern})", text): [special[part]] if part in allowed, else '
+        "encode(part, merges).",
     ),
     solution=(
-        "happyllm_support.text.streaming:SpecialSplitter",
-        "happyllm_support.text.tokenizer:Tokenizer.encode",
+        "happyllm_support.text.tokenizer.streaming:SpecialSplitter",
+        "happyllm_support.text.tokenizer.tokenizer:Tokenizer.encode",
     ),
 )
 def encode_special(encode_special: Remote) -> None:
@@ -302,10 +405,13 @@ def encode_special(encode_special: Remote) -> None:
     def compare(text: str, special: dict[str, int], allowed: Collection[str]) -> None:
         got = encode_special(text, merges, special, allowed)
         what = f"encode_special({text!r}, merges, special, {sorted(allowed)})"
-        expect_equal(got, reference.encode_special(text, merges, special, allowed), what)
+        expect_equal(
+            got, reference.encode_special(text, merges, special, allowed), what
+        )
         expect_equal(got, special_on_strings(text, merges, special, set(allowed)), what)
 
-    # First everything that exists is allowed, then a part of it, then nothing, then something that does not exist.
+    # First everything that exists is allowed, then a part of it, then nothing, then
+    # something that does not exist.
     end = {"<|end|>": 300}
     expect_equal(
         encode_special("a<|end|>", [], end, {"<|end|>"}),
@@ -314,7 +420,9 @@ def encode_special(encode_special: Remote) -> None:
     )
     two = "<|end|><|end|>"
     expect_equal(
-        encode_special(two, merges, end, ["<|end|>"]), [300, 300], f'encode_special({two!r}, ..., allowed=["<|end|>"])'
+        encode_special(two, merges, end, ["<|end|>"]),
+        [300, 300],
+        f'encode_special({two!r}, ..., allowed=["<|end|>"])',
     )
     for text, allowed in ALL_ALLOWED:  # those with one token come first
         if len(allowed) > 1 and not right_so_far():
@@ -327,8 +435,14 @@ def encode_special(encode_special: Remote) -> None:
     if not right_so_far():
         return
     bytes_of_end = [97, 60, 124, 101, 110, 100, 124, 62]
-    expect_equal(encode_special("a<|end|>", [], end), bytes_of_end, 'encode_special("a<|end|>", ..., allowed=())')
+    expect_equal(
+        encode_special("a<|end|>", [], end),
+        bytes_of_end,
+        'encode_special("a<|end|>", ..., allowed=())',
+    )
     for text in NONE_ALLOWED:
         compare(text, SPECIAL, set())
     if right_so_far():
-        encode_special.raises(ValueError, "a<|end|>", merges, SPECIAL, {"<|end|>", "<|fin|>"})
+        encode_special.raises(
+            ValueError, "a<|end|>", merges, SPECIAL, {"<|end|>", "<|fin|>"}
+        )

@@ -7,7 +7,13 @@ from collections.abc import Callable
 
 from . import reference
 from .checks import lab
-from .mutants_counting import Words, from_the_right, only_first, without_frequency, without_overlaps
+from .mutants_counting import (
+    Words,
+    from_the_right,
+    only_first,
+    without_frequency,
+    without_overlaps,
+)
 from .reference import Pair
 
 Counter_ = dict[Pair, int]
@@ -15,7 +21,14 @@ Counter_ = dict[Pair, int]
 
 def by_rank(pairs: Counter_) -> Pair:
     """The rule for ties."""
-    return min(pairs, key=lambda pair: (-pairs[pair], reference.rank(pair[0]), reference.rank(pair[1])))
+    return min(
+        pairs,
+        key=lambda pair: (
+            -pairs[pair],
+            reference.rank(pair[0]),
+            reference.rank(pair[1]),
+        ),
+    )
 
 
 def train_with(
@@ -39,47 +52,87 @@ def train_with(
         pairs = count(words)
         if not pairs or pairs[pair := best(pairs)] < min_frequency:
             break
-        words = {tuple(merge(list(ids), pair, first + len(merges))): n for ids, n in words.items()}
+        words = {
+            tuple(merge(list(ids), pair, first + len(merges))): n
+            for ids, n in words.items()
+        }
         merges.append(pair)
     return merges
 
 
 @lab.mutant("train", "a tie goes to the pair that was counted first", section="Ties")
 def ties_first_seen(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pair]:
-    return train_with(text, vocab_size, min_frequency, best=lambda pairs: max(pairs, key=lambda p: pairs[p]))
+    return train_with(
+        text,
+        vocab_size,
+        min_frequency,
+        best=lambda pairs: max(pairs, key=lambda p: pairs[p]),
+    )
 
 
 @lab.mutant(
-    "train", "a tie goes to the pair with the smallest ids, without rank: the space before the letters", section="Ties"
+    "train",
+    "a tie goes to the pair with the smallest ids, without rank: the space before the "
+    "letters",
+    section="Ties",
 )
 def ties_by_id(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pair]:
-    return train_with(text, vocab_size, min_frequency, best=lambda pairs: min(pairs, key=lambda p: (-pairs[p], p)))
+    return train_with(
+        text,
+        vocab_size,
+        min_frequency,
+        best=lambda pairs: min(pairs, key=lambda p: (-pairs[p], p)),
+    )
 
 
 @lab.mutant(
-    "train", "a tie goes to the pair that ranks last: the largest of (count, rank, rank) is taken", section="Ties"
+    "train",
+    "a tie goes to the pair that ranks last: the largest of (count, rank, rank) is "
+    "taken",
+    section="Ties",
 )
 def ties_last(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pair]:
     def best(pairs: Counter_) -> Pair:
-        return max(pairs, key=lambda p: (pairs[p], reference.rank(p[0]), reference.rank(p[1])))
+        return max(
+            pairs, key=lambda p: (pairs[p], reference.rank(p[0]), reference.rank(p[1]))
+        )
 
     return train_with(text, vocab_size, min_frequency, best=best)
 
 
-@lab.mutant("train", "a tie goes to the pair with the largest ids: max of (count, pair)", section="Ties")
+@lab.mutant(
+    "train",
+    "a tie goes to the pair with the largest ids: max of (count, pair)",
+    section="Ties",
+)
 def ties_largest_ids(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pair]:
-    return train_with(text, vocab_size, min_frequency, best=lambda pairs: max(pairs, key=lambda p: (pairs[p], p)))
+    return train_with(
+        text,
+        vocab_size,
+        min_frequency,
+        best=lambda pairs: max(pairs, key=lambda p: (pairs[p], p)),
+    )
 
 
-@lab.mutant("train", "a tie is decided by the right token of the pair before the left one", section="Ties")
+@lab.mutant(
+    "train",
+    "a tie is decided by the right token of the pair before the left one",
+    section="Ties",
+)
 def ties_right_first(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pair]:
     def best(pairs: Counter_) -> Pair:
-        return min(pairs, key=lambda p: (-pairs[p], reference.rank(p[1]), reference.rank(p[0])))
+        return min(
+            pairs, key=lambda p: (-pairs[p], reference.rank(p[1]), reference.rank(p[0]))
+        )
 
     return train_with(text, vocab_size, min_frequency, best=best)
 
 
-@lab.mutant("train", "a tie goes to the newest token: merged tokens are ranked before bytes", section="Ties")
+@lab.mutant(
+    "train",
+    "a tie goes to the newest token: merged tokens are ranked before bytes",
+    section="Ties",
+)
 def ties_newest(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pair]:
     def rank(token: int) -> int:
         return -token if token >= 256 else reference.rank(token)
@@ -90,28 +143,47 @@ def ties_newest(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pair
     return train_with(text, vocab_size, min_frequency, best=best)
 
 
-@lab.mutant("train", "each different piece counts once, however often it stands in the text", section="The lab")
+@lab.mutant(
+    "train",
+    "each different piece counts once, however often it stands in the text",
+    section="The lab",
+)
 def pieces_once(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pair]:
     return train_with(text, vocab_size, min_frequency, count=without_frequency)
 
 
-@lab.mutant("train", "merges cross the borders of pieces: the text is not cut", section="No pre-tokenization")
+@lab.mutant(
+    "train",
+    "merges cross the borders of pieces: the text is not cut",
+    section="No pre-tokenization",
+)
 def uncut(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pair]:
     return train_with(text, vocab_size, min_frequency, cut=lambda text: [text])
 
 
-@lab.mutant("train", "the spaces get lost: the text is not cut with pretokenize (but with split, say)")
+@lab.mutant(
+    "train",
+    "the spaces get lost: the text is not cut with pretokenize (but with split, say)",
+)
 def cut_by_split(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pair]:
     return train_with(text, vocab_size, min_frequency, cut=str.split)
 
 
-@lab.mutant("train", "the counts of the beginning are used for all merges, and not made anew after each of them")
+@lab.mutant(
+    "train",
+    "the counts of the beginning are used for all merges, and not made anew after "
+    "each of them",
+)
 def counted_once(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pair]:
     pairs = dict(train_counts(text))
     merges: list[Pair] = []
     if vocab_size < 256:
         raise ValueError(f"vocab_size {vocab_size} is too small")
-    while pairs and len(merges) < vocab_size - 256 and pairs[best := by_rank(pairs)] >= min_frequency:
+    while (
+        pairs
+        and len(merges) < vocab_size - 256
+        and pairs[best := by_rank(pairs)] >= min_frequency
+    ):
         merges.append(best)
         del pairs[best]
     return merges
@@ -119,7 +191,9 @@ def counted_once(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pai
 
 def train_counts(text: str) -> Counter_:
     """The counts before the first merge."""
-    return reference.pair_counts({tuple(p.encode()): n for p, n in Counter(reference.pretokenize(text)).items()})
+    return reference.pair_counts(
+        {tuple(p.encode()): n for p, n in Counter(reference.pretokenize(text)).items()}
+    )
 
 
 @lab.mutant("train", "overlapping places in a run of equal ids count once")
@@ -133,12 +207,16 @@ def merged_once(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pair
 
 
 @lab.mutant("train", "a merge replaces from the right")
-def merged_from_the_right(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pair]:
+def merged_from_the_right(
+    text: str, vocab_size: int, min_frequency: int = 2
+) -> list[Pair]:
     return train_with(text, vocab_size, min_frequency, merge=from_the_right)
 
 
 @lab.mutant("train", "vocab_size merges are learned: the 256 bytes do not count")
-def bytes_do_not_count(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pair]:
+def bytes_do_not_count(
+    text: str, vocab_size: int, min_frequency: int = 2
+) -> list[Pair]:
     return train_with(text, vocab_size, min_frequency, n_merges=vocab_size)
 
 
@@ -152,25 +230,39 @@ def one_too_few(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pair
     return train_with(text, vocab_size, min_frequency, n_merges=vocab_size - 257)
 
 
-@lab.mutant("train", "the ids of merges begin at 257: the k-th merge, counted from 0, makes 257 + k")
+@lab.mutant(
+    "train",
+    "the ids of merges begin at 257: the k-th merge, counted from 0, makes 257 + k",
+)
 def ids_from_257(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pair]:
     return train_with(text, vocab_size, min_frequency, first=257)
 
 
-@lab.mutant("train", "pairs that occur only once are merged as well: min_frequency is not heeded")
+@lab.mutant(
+    "train",
+    "pairs that occur only once are merged as well: min_frequency is not heeded",
+)
 def any_frequency(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pair]:
     return train_with(text, vocab_size, 1)
 
 
-@lab.mutant("train", "a pair has to occur more often than min_frequency; just as often is enough")
+@lab.mutant(
+    "train",
+    "a pair has to occur more often than min_frequency; just as often is enough",
+)
 def more_than_minimum(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pair]:
     return train_with(text, vocab_size, min_frequency + 1)
 
 
-@lab.mutant("train", "nothing ends the loop when no pair is left, and the best of none is asked for")
+@lab.mutant(
+    "train",
+    "nothing ends the loop when no pair is left, and the best of none is asked for",
+)
 def best_of_none(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pair]:
     merges = train_with(text, vocab_size, min_frequency)
-    if len(merges) < vocab_size - 256 and not any(len(ids) > 1 for ids in _left_over(text, merges)):
+    if len(merges) < vocab_size - 256 and not any(
+        len(ids) > 1 for ids in _left_over(text, merges)
+    ):
         raise ValueError("min() arg is an empty sequence")
     return merges
 
@@ -188,6 +280,8 @@ def any_size(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pair]:
 def rarest(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pair]:
     def best(pairs: Counter_) -> Pair:
         often = [p for p in pairs if pairs[p] >= min_frequency] or list(pairs)
-        return min(often, key=lambda p: (pairs[p], reference.rank(p[0]), reference.rank(p[1])))
+        return min(
+            often, key=lambda p: (pairs[p], reference.rank(p[0]), reference.rank(p[1]))
+        )
 
     return train_with(text, vocab_size, min_frequency, best=best)

@@ -1,4 +1,6 @@
-"""The rules of lab 01 once more, by other means than the package's, as a second opinion."""
+"""The rules of lab 01 once more, by other means than the package's, as a second
+opinion.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,19 @@ from itertools import pairwise
 from . import reference
 
 SENTENCE = "the cat sat, the fat cat sat, and the hat"  # the chapter's
-ITS_MERGES = [(97, 116), (104, 101), (116, 257), (99, 256), (115, 256), (32, 258), (32, 259), (32, 260)]
+ITS_MERGES = [
+    (97, 116),
+    (104, 101),
+    (116, 257),
+    (99, 256),
+    (115, 256),
+    (32, 258),
+    (32, 259),
+    (32, 260),
+]
 STORY = (
-    "Mei had a red kite. The kite flew over the river, over the hill and over the red roofs. Look, said Mei, "
+    "Mei had a red kite. The kite flew over the river, over the hill and over the red "
+    "roofs. Look, said Mei, "
     "look at the kite!! The river looked back; 12 + 12 = 24.\n\n"
     "小梅有一只红风筝。风筝飞过小河，飞过小山，飞过红屋顶。小梅说：看，风筝！小河看着小梅笑了。🙂🙂\n"
 )
@@ -34,7 +46,8 @@ WITH_TIES = (
     ("éa éa aé aé 语语 语语", 275, 1),
 )
 
-# What `encode` is asked: merges of which another order than the learned one makes something else.
+# What `encode` is asked: merges of which another order than the learned one makes
+# something else.
 A, B, C, D = b"abcd"
 IN_WHICH_ORDER: tuple[tuple[str, list[tuple[int, int]]], ...] = (
     ("bcd abcd", [(C, D), (B, C), (257, D)]),
@@ -52,7 +65,10 @@ ALL_ALLOWED = (
     ("cats", ("cat",)),
     ("", ("cat",)),
     ("the cat sat.<|end|> the hat<|user|>the cat", ("<|end|>", "<|user|>")),
-    ("hat<|end|><|user|>sat<|end|> <|user|>", ("<|end|>", "<|user|>", "<|end|><|user|>")),
+    (
+        "hat<|end|><|user|>sat<|end|> <|user|>",
+        ("<|end|>", "<|user|>", "<|end|><|user|>"),
+    ),
     ("hat!<|end|>sat", ("<|end|>", "!<")),
     ("end|user<>", ("<|end|>", "<|user|>")),
 )
@@ -62,7 +78,11 @@ SOME_ALLOWED = (
     ("sat<|end|>cat<|end|>", ("<|end|>",)),
     ("end<|user|>.<|end|>hat", ("<|end|>",)),
 )
-NONE_ALLOWED = ("cat", "sat.<|end|>.<|user|>", "the cat sat.<|end|> the hat<|user|>the cat")
+NONE_ALLOWED = (
+    "cat",
+    "sat.<|end|>.<|user|>",
+    "the cat sat.<|end|> the hat<|user|>the cat",
+)
 
 # 256 bytes, and tokens that break characters in two, for `decode_stream`
 VOCAB = [bytes([b]) for b in range(256)] + [
@@ -90,19 +110,27 @@ def noise(rng: random.Random, length: int, letters: str = "aab bc,") -> str:
 
 
 def code_points(text: str) -> list[str]:
-    """The pieces of a text with a character per id, so that text methods can merge them."""
+    """The pieces of a text with a character per id, so that text methods can merge
+    them.
+    """
     return ["".join(map(chr, piece.encode())) for piece in reference.pretokenize(text)]
 
 
-def train_on_strings(text: str, vocab_size: int, min_frequency: int) -> list[tuple[int, int]]:
-    """The rule of `train` once more, by other means: pairs of characters, merged with `str.replace`."""
+def train_on_strings(
+    text: str, vocab_size: int, min_frequency: int
+) -> list[tuple[int, int]]:
+    """The rule of `train` once more, by other means: pairs of characters, merged with
+    `str.replace`.
+    """
     pieces, merges = code_points(text), []
     for new in range(256, vocab_size):
         found = [pair for piece in pieces for pair in pairwise(piece)]
         if not found:
             break
         counts = Counter(found)
-        left, right = min(counts, key=lambda p: (-counts[p], *(reference.rank(ord(c)) for c in p)))
+        left, right = min(
+            counts, key=lambda p: (-counts[p], *(reference.rank(ord(c)) for c in p))
+        )
         if counts[left, right] < min_frequency:
             break
         merges.append((ord(left), ord(right)))
@@ -111,18 +139,27 @@ def train_on_strings(text: str, vocab_size: int, min_frequency: int) -> list[tup
 
 
 def encode_on_strings(text: str, merges: list[tuple[int, int]]) -> list[int]:
-    """The rule of `encode` by other means: each merge in its turn, everywhere, by `str.replace`."""
+    """The rule of `encode` by other means: each merge in its turn, everywhere, by
+    `str.replace`.
+    """
     pieces = code_points(text)
     for k, (left, right) in enumerate(merges):
-        pieces = [piece.replace(chr(left) + chr(right), chr(256 + k)) for piece in pieces]
+        pieces = [
+            piece.replace(chr(left) + chr(right), chr(256 + k)) for piece in pieces
+        ]
     return [ord(character) for piece in pieces for character in piece]
 
 
 def counted_by_index(words: dict[tuple[int, ...], int]) -> dict[tuple[int, int], int]:
-    """The rule of `pair_counts` by other means: for each pair of ids all places are searched."""
+    """The rule of `pair_counts` by other means: for each pair of ids all places are
+    searched.
+    """
     known = {token for word in words for token in word}
     counts = {
-        (a, b): sum(n * sum(word[i : i + 2] == (a, b) for i in range(len(word))) for word, n in words.items())
+        (a, b): sum(
+            n * sum(word[i : i + 2] == (a, b) for i in range(len(word)))
+            for word, n in words.items()
+        )
         for a in known
         for b in known
     }
@@ -144,7 +181,9 @@ def special_on_strings(
     ids: list[int] = []
     start = i = 0
     while i < len(text):
-        here = [token for token in special if token in allowed and text.startswith(token, i)]
+        here = [
+            token for token in special if token in allowed and text.startswith(token, i)
+        ]
         if here:
             token = max(here, key=len)
             ids += [*encode_on_strings(text[start:i], merges), special[token]]

@@ -6,12 +6,17 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 
-from happyllm_support.text.bpe import BYTE_ORDER, BPEConfig, BPEModel, learn_merges
-from happyllm_support.text.bpe_naive import count_pairs
-from happyllm_support.text.bpe_naive import merge_pair as merge
-from happyllm_support.text.merging import merge_piece
-from happyllm_support.text.streaming import SpecialSplitter, Utf8Stream
-from happyllm_support.text.tokenizer import Tokenizer
+from happyllm_support.text.tokenizer.bpe import (
+    BYTE_ORDER,
+    BPEConfig,
+    BPEModel,
+    learn_merges,
+)
+from happyllm_support.text.tokenizer.bpe_naive import count_pairs
+from happyllm_support.text.tokenizer.bpe_naive import merge_pair as merge
+from happyllm_support.text.tokenizer.merging import merge_piece
+from happyllm_support.text.tokenizer.streaming import SpecialSplitter, Utf8Stream
+from happyllm_support.text.tokenizer.tokenizer import Tokenizer
 
 __all__ = [
     "PATTERN",
@@ -45,17 +50,27 @@ def pair_counts(words: dict[tuple[int, ...], int]) -> dict[Pair, int]:
 
 
 def train(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pair]:
-    config = BPEConfig(vocab_size=vocab_size, min_frequency=min_frequency, special_tokens=())
-    return learn_merges(Counter(pretokenize(text)), config.n_merges, min_frequency=min_frequency)
+    config = BPEConfig(
+        vocab_size=vocab_size, min_frequency=min_frequency, special_tokens=()
+    )
+    return learn_merges(
+        Counter(pretokenize(text)), config.n_merges, min_frequency=min_frequency
+    )
 
 
 def encode(text: str, merges: list[Pair]) -> list[int]:
     table = {pair: 256 + k for k, pair in enumerate(merges)}
-    return [token for piece in pretokenize(text) for token in merge_piece(list(piece.encode()), table)]
+    return [
+        token
+        for piece in pretokenize(text)
+        for token in merge_piece(list(piece.encode()), table)
+    ]
 
 
 def decode(ids: list[int], merges: list[Pair]) -> str:
-    return Tokenizer(BPEModel(merges=tuple(merges), pattern=PATTERN), backend="python").decode(ids)
+    return Tokenizer(
+        BPEModel(merges=tuple(merges), pattern=PATTERN), backend="python"
+    ).decode(ids)
 
 
 def decode_stream(ids: Iterable[int], vocab: list[bytes]) -> Iterator[str]:
@@ -67,8 +82,21 @@ def decode_stream(ids: Iterable[int], vocab: list[bytes]) -> Iterator[str]:
         yield text
 
 
-def encode_special(text: str, merges: list[Pair], special: dict[str, int], allowed: Collection[str] = ()) -> list[int]:
+def encode_special(
+    text: str,
+    merges: list[Pair],
+    special: dict[str, int],
+    allowed: Collection[str] = (),
+) -> list[int]:
     if unknown := set(allowed) - set(special):
         raise ValueError(f"unknown special token {min(unknown)!r}")
-    parts = SpecialSplitter({token: special[token] for token in allowed}).split(text) if allowed else [text]
-    return [token for part in parts for token in ([part] if isinstance(part, int) else encode(part, merges))]
+    parts = (
+        SpecialSplitter({token: special[token] for token in allowed}).split(text)
+        if allowed
+        else [text]
+    )
+    return [
+        token
+        for part in parts
+        for token in ([part] if isinstance(part, int) else encode(part, merges))
+    ]

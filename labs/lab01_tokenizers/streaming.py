@@ -14,11 +14,17 @@ from . import reference
 from .oracles import VOCAB
 
 
-def steps_of(decode_stream: Remote, ids: list[int], what: str) -> list[tuple[int, str]] | None:
+def steps_of(
+    decode_stream: Remote, ids: list[int], what: str
+) -> list[tuple[int, str]] | None:
     """After each text that came: how many ids had been taken, and all the text so far."""
     parts = decode_stream(Stream(ids), VOCAB)
     if not isinstance(parts, Iterator):
-        expect(False, f"for {what} it returns {kind_of(parts)}; expected is a generator, which yields text as ids come")
+        expect(
+            False,
+            f"for {what} it returns {kind_of(parts)}; expected is a generator, which "
+            "yields text as ids come",
+        )
         return None
     steps: list[tuple[int, str]] = []
     for part in islice(parts, 8 * len(ids) + 8):
@@ -26,11 +32,15 @@ def steps_of(decode_stream: Remote, ids: list[int], what: str) -> list[tuple[int
             expect(False, f"for {what} it yields {kind_of(part)}; expected is text")
             return None
         if part:
-            steps.append((decode_stream.taken()[-1], (steps[-1][1] if steps else "") + part))
+            steps.append(
+                (decode_stream.taken()[-1], (steps[-1][1] if steps else "") + part)
+            )
     return steps
 
 
-def joined(decode_stream: Remote, ids: list[int], want: str, what: str) -> list[tuple[int, str]] | None:
+def joined(
+    decode_stream: Remote, ids: list[int], want: str, what: str
+) -> list[tuple[int, str]] | None:
     """Everything that is yielded for `ids` is `want`."""
     steps = steps_of(decode_stream, ids, what)
     if steps is not None:
@@ -41,7 +51,9 @@ def joined(decode_stream: Remote, ids: list[int], want: str, what: str) -> list[
 
 
 def follow(decode_stream: Remote, ids: list[int], what: str) -> None:
-    """Valid text: each character comes when its last byte is there, before another id is taken."""
+    """Valid text: each character comes when its last byte is there, before another id
+    is taken.
+    """
     decoder = codecs.getincrementaldecoder("utf-8")()
     complete = [""]  # after so many ids
     for token in ids:
@@ -50,10 +62,16 @@ def follow(decode_stream: Remote, ids: list[int], what: str) -> None:
     before = ""
     for taken, text in steps or []:
         due = complete[max(taken - 1, 0)]
-        late = f"{what}: {taken} ids were taken when {text!r} had come, but {due!r} was complete one id earlier"
+        late = (
+            f"{what}: {taken} ids were taken when {text!r} had come, but {due!r} "
+            "was complete one id earlier"
+        )
         if not expect(len(before) >= len(due), late):
             return
-        early = f"{what}: after {taken} ids {text!r} has come out; the complete characters are {complete[taken]!r}"
+        early = (
+            f"{what}: after {taken} ids {text!r} has come out; the complete "
+            f"characters are {complete[taken]!r}"
+        )
         if not expect(complete[taken].startswith(text), early):
             return
         before = text

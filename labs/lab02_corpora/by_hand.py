@@ -1,4 +1,6 @@
-"""What the checks of lab 02 compare with: texts, grammars and documents, and answers by plain loops."""
+"""What the checks of lab 02 compare with: texts, grammars and documents, and answers by
+plain loops.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +33,14 @@ def some_grammar(seed: int) -> reference.Grammar:
     for i in range(6):
         weights = [rng.randrange(1, 9) for _ in range(rng.choice([2, 3]))]
         later = [f"N{j}" for j in range(i + 1, 6)] + ["a", "b"]
-        rules = [(w / sum(weights), rng.choices(later, k=rng.randrange(1, 3))) for w in weights]
+        rules = [
+            (w / sum(weights), rng.choices(later, k=rng.randrange(1, 3)))
+            for w in weights
+        ]
         grammar[f"N{i}"] = rules
-    return {name: grammar[name] for name in sorted(grammar, key=lambda name: rng.random())}
+    return {
+        name: grammar[name] for name in sorted(grammar, key=lambda name: rng.random())
+    }
 
 
 def derivations(grammar: reference.Grammar, symbols: list[str]) -> list[float]:
@@ -41,24 +48,37 @@ def derivations(grammar: reference.Grammar, symbols: list[str]) -> list[float]:
     if not symbols:
         return [1.0]
     rest = derivations(grammar, symbols[1:])
-    first = [p * q for p, body in grammar.get(symbols[0], [(1.0, [])]) for q in derivations(grammar, body)]
+    first = [
+        p * q
+        for p, body in grammar.get(symbols[0], [(1.0, [])])
+        for q in derivations(grammar, body)
+    ]
     return [p * q for p in first for q in rest]
 
 
-def formula(documents: list[list[int]], k: int, vocab_size: int, context: list[int], token: int) -> float:
-    """p_k of the chapter, counted by looking through all documents again for every question."""
+def formula(
+    documents: list[list[int]], k: int, vocab_size: int, context: list[int], token: int
+) -> float:
+    """p_k of the chapter, counted by looking through all documents again for every
+    question.
+    """
     if k == 0:
         return 1 / vocab_size
     before = context[len(context) - (k - 1) :]
     followers = [
-        document[i] for document in documents for i in range(k - 1, len(document)) if document[i - k + 1 : i] == before
+        document[i]
+        for document in documents
+        for i in range(k - 1, len(document))
+        if document[i - k + 1 : i] == before
     ]
     shorter = formula(documents, k - 1, vocab_size, context, token)
     return (followers.count(token) + shorter) / (len(followers) + 1)
 
 
 def some_documents(n: int, seed: int) -> list[list[int]]:
-    """Documents of 1 to 12 tokens below 6, of which some are frequent and repeat what came two before."""
+    """Documents of 1 to 12 tokens below 6, of which some are frequent and repeat what
+    came two before.
+    """
     rng = random.Random(seed)
     documents: list[list[int]] = []
     for _ in range(n):
@@ -131,14 +151,21 @@ def starts_by_recipe(n: int, T: int, seed: int, epoch: int) -> list[int]:
 
 
 def is_plan(rows: Any) -> bool:
-    """Whether a value is a list of lists (or tuples) of whole numbers, none of them empty."""
+    """Whether a value is a list of lists (or tuples) of whole numbers, none of them
+    empty.
+    """
     return isinstance(rows, list) and all(
-        isinstance(row, (list, tuple)) and row and all(type(number) is int for number in row) for row in rows
+        isinstance(row, (list, tuple))
+        and row
+        and all(type(number) is int for number in row)
+        for row in rows
     )
 
 
 def fullness(lengths: list[int], T: int) -> list[int]:
-    """How full the rows of best fit are, in order: every length from T down to 1, every row looked at."""
+    """How full the rows of best fit are, in order: every length from T down to 1, every
+    row looked at.
+    """
     used: list[int] = []
     for length in range(T, 0, -1):
         for _ in range(lengths.count(length)):
@@ -155,7 +182,12 @@ def fullness(lengths: list[int], T: int) -> list[int]:
 
 def places(rows: list[list[list[int]]], T: int, pad_id: int) -> dict[str, torch.Tensor]:
     """The four arrays, place by place."""
-    filled: dict[str, list[list[int]]] = {"ids": [], "targets": [], "positions": [], "segments": []}
+    filled: dict[str, list[list[int]]] = {
+        "ids": [],
+        "targets": [],
+        "positions": [],
+        "segments": [],
+    }
     for row in rows:
         line = [
             (ids[i], ids[i + 1] if i + 1 < len(ids) else -100, i, segment)

@@ -14,7 +14,9 @@ from .checks import lab
 
 
 class Counts(reference.NGram):
-    """A model whose `probs` is made of `step`, called for each context from the empty one on."""
+    """A model whose `probs` is made of `step`, called for each context from the empty
+    one on.
+    """
 
     def step(self, p: Tensor, seen: Tensor, context: tuple[int, ...]) -> Tensor:
         return (seen + p) / (seen.sum() + 1)
@@ -36,62 +38,98 @@ class Counts(reference.NGram):
         return seen
 
 
-@lab.mutant("NGram", "nothing is borrowed: only tokens that came after the context get any probability")
+@lab.mutant(
+    "NGram",
+    "nothing is borrowed: only tokens that came after the context get any probability",
+)
 class NotSmoothed(Counts):
     def step(self, p: Tensor, seen: Tensor, context: tuple[int, ...]) -> Tensor:
         return seen / seen.sum() if seen.any() else p
 
 
-@lab.mutant("NGram", "p_0 is spread over the tokens that have occurred and not over the whole vocabulary")
+@lab.mutant(
+    "NGram",
+    "p_0 is spread over the tokens that have occurred and not over the whole "
+    "vocabulary",
+)
 class SpreadOverSeen(Counts):
     def first(self) -> Tensor:
         seen = self.after(()) > 0
         return seen / seen.sum().clamp(min=1).double()
 
 
-@lab.mutant("NGram", "the imaginary observation is missing in the denominator, so the probabilities exceed 1 in sum")
+@lab.mutant(
+    "NGram",
+    "the imaginary observation is missing in the denominator, so the probabilities "
+    "exceed 1 in sum",
+)
 class NotNormalised(Counts):
     def step(self, p: Tensor, seen: Tensor, context: tuple[int, ...]) -> Tensor:
         return (seen + p) / seen.sum() if seen.any() else p
 
 
-@lab.mutant("NGram", "every token is given one imaginary observation (add-one smoothing), whatever is known of it")
+@lab.mutant(
+    "NGram",
+    "every token is given one imaginary observation (add-one smoothing), whatever is "
+    "known of it",
+)
 class AddOne(Counts):
     def step(self, p: Tensor, seen: Tensor, context: tuple[int, ...]) -> Tensor:
         return (seen + 1) / (seen.sum() + self.vocab_size)
 
 
-@lab.mutant("NGram", "add-one smoothing after contexts that were seen, and the shorter context only after others")
+@lab.mutant(
+    "NGram",
+    "add-one smoothing after contexts that were seen, and the shorter context only "
+    "after others",
+)
 class AddOneOrShorter(Counts):
     def step(self, p: Tensor, seen: Tensor, context: tuple[int, ...]) -> Tensor:
         return (seen + 1) / (seen.sum() + self.vocab_size) if seen.any() else p
 
 
-@lab.mutant("NGram", "every context borrows from 1 / V instead of from the shorter context")
+@lab.mutant(
+    "NGram", "every context borrows from 1 / V instead of from the shorter context"
+)
 class BorrowsFromUniform(Counts):
     def step(self, p: Tensor, seen: Tensor, context: tuple[int, ...]) -> Tensor:
         return (seen + self.first()) / (seen.sum() + 1)
 
 
-@lab.mutant("NGram", "a context that was never seen predicts 1 / V instead of what the shorter one predicts")
+@lab.mutant(
+    "NGram",
+    "a context that was never seen predicts 1 / V instead of what the shorter one "
+    "predicts",
+)
 class UnseenIsUniform(Counts):
     def step(self, p: Tensor, seen: Tensor, context: tuple[int, ...]) -> Tensor:
         return super().step(p, seen, context) if seen.any() else self.first()
 
 
-@lab.mutant("NGram", "the context is one too long: order n looks back over n tokens instead of n - 1")
+@lab.mutant(
+    "NGram",
+    "the context is one too long: order n looks back over n tokens instead of n - 1",
+)
 class OneTooLong(reference.NGram):
     def __init__(self, n: int, vocab_size: int) -> None:
         super().__init__(n + 1, vocab_size)
 
 
-@lab.mutant("NGram", "the context is one too short: order n looks back over n - 2 tokens instead of n - 1")
+@lab.mutant(
+    "NGram",
+    "the context is one too short: order n looks back over n - 2 tokens instead of n "
+    "- 1",
+)
 class OneTooShort(reference.NGram):
     def __init__(self, n: int, vocab_size: int) -> None:
         super().__init__(n - 1, vocab_size)
 
 
-@lab.mutant("NGram", "the beginning of a document is not learned: its first n - 1 tokens are only used as context")
+@lab.mutant(
+    "NGram",
+    "the beginning of a document is not learned: its first n - 1 tokens are only used "
+    "as context",
+)
 class SkipsTheBeginning(reference.NGram):
     def learn(self, ids: list[int]) -> None:
         for i in range(self.n - 1, len(ids)):
@@ -118,7 +156,11 @@ class Forgets(reference.NGram):
         super().learn(ids)
 
 
-@lab.mutant("NGram", "context[-k:] is the whole context for k = 0, so that p_1 is looked up in the wrong place")
+@lab.mutant(
+    "NGram",
+    "context[-k:] is the whole context for k = 0, so that p_1 is looked up in the "
+    "wrong place",
+)
 class WholeForNothing(Counts):
     def probs(self, context: list[int]) -> Tensor:
         p = self.first()
@@ -127,7 +169,9 @@ class WholeForNothing(Counts):
         return p
 
 
-@lab.mutant("NGram", "ids[:i][-k:] is everything for k = 0, when counting and when predicting")
+@lab.mutant(
+    "NGram", "ids[:i][-k:] is everything for k = 0, when counting and when predicting"
+)
 class WholeForNothingTwice(WholeForNothing):
     def learn(self, ids: list[int]) -> None:
         for i, token in enumerate(ids):
@@ -135,7 +179,11 @@ class WholeForNothingTwice(WholeForNothing):
                 self.counts[tuple(ids[:i][-k:])][token] += 1
 
 
-@lab.mutant("NGram", "the counts belong to the class and not to the object, so that all models share them")
+@lab.mutant(
+    "NGram",
+    "the counts belong to the class and not to the object, so that all models share "
+    "them",
+)
 class Shared(reference.NGram):
     shared: ClassVar[defaultdict[tuple[int, ...], Counter[int]]] = defaultdict(Counter)
 
@@ -146,7 +194,11 @@ class Shared(reference.NGram):
         self.counts = self.shared
 
 
-@lab.mutant("NGram", "only the longest context of each token is counted, and the shorter ones stay empty")
+@lab.mutant(
+    "NGram",
+    "only the longest context of each token is counted, and the shorter ones stay "
+    "empty",
+)
 class OnlyTheLongest(reference.NGram):
     def learn(self, ids: list[int]) -> None:
         for i, token in enumerate(ids):
@@ -154,20 +206,29 @@ class OnlyTheLongest(reference.NGram):
             self.counts[tuple(ids[i - k : i])][token] += 1
 
 
-@lab.mutant("NGram", "only contexts of n - 1 tokens are counted: neither shorter ones nor the beginning of a document")
+@lab.mutant(
+    "NGram",
+    "only contexts of n - 1 tokens are counted: neither shorter ones nor the "
+    "beginning of a document",
+)
 class OnlyFullContexts(reference.NGram):
     def learn(self, ids: list[int]) -> None:
         for i in range(self.n - 1, len(ids)):
             self.counts[tuple(ids[i - self.n + 1 : i])][ids[i]] += 1
 
 
-@lab.mutant("NGram", "the oldest tokens of the context are looked at instead of the last ones")
+@lab.mutant(
+    "NGram", "the oldest tokens of the context are looked at instead of the last ones"
+)
 class LooksAtTheOldest(reference.NGram):
     def probs(self, context: list[int]) -> Tensor:
         return super().probs(context[: max(self.n - 1, 0)])
 
 
-@lab.mutant("NGram", "a context is counted where a document ends, too, though nothing follows it there")
+@lab.mutant(
+    "NGram",
+    "a context is counted where a document ends, too, though nothing follows it there",
+)
 class CountsTheEnd(Counts):
     def __init__(self, n: int, vocab_size: int) -> None:
         super().__init__(n, vocab_size)
@@ -175,19 +236,27 @@ class CountsTheEnd(Counts):
 
     def learn(self, ids: list[int]) -> None:
         super().learn(ids)
-        self.ends.update(tuple(ids[len(ids) - k :]) for k in range(1, min(self.n - 1, len(ids)) + 1))
+        self.ends.update(
+            tuple(ids[len(ids) - k :]) for k in range(1, min(self.n - 1, len(ids)) + 1)
+        )
 
     def step(self, p: Tensor, seen: Tensor, context: tuple[int, ...]) -> Tensor:
         return (seen + p) / (seen.sum() + self.ends[context] + 1)
 
 
-@lab.mutant("NGram", "different followers of a context are counted instead of all of them in the denominator")
+@lab.mutant(
+    "NGram",
+    "different followers of a context are counted instead of all of them in the "
+    "denominator",
+)
 class CountsKinds(Counts):
     def step(self, p: Tensor, seen: Tensor, context: tuple[int, ...]) -> Tensor:
         return (seen + p) / ((seen > 0).sum() + 1)
 
 
-@lab.mutant("NGram", "each follower of a context is counted once, however often it came")
+@lab.mutant(
+    "NGram", "each follower of a context is counted once, however often it came"
+)
 class CountsOnce(Counts):
     def step(self, p: Tensor, seen: Tensor, context: tuple[int, ...]) -> Tensor:
         return super().step(p, seen.clamp(max=1), context)
@@ -199,19 +268,28 @@ class InBits(reference.NGram):
         return super().surprise(ids) / math.log(2)
 
 
-@lab.mutant("NGram", "the perplexity, the exponential of the surprise, is returned instead of nats")
+@lab.mutant(
+    "NGram",
+    "the perplexity, the exponential of the surprise, is returned instead of nats",
+)
 class Perplexity(reference.NGram):
     def surprise(self, ids: list[int]) -> Tensor:
         return super().surprise(ids).exp()
 
 
-@lab.mutant("NGram", "the context in which a token is predicted contains the token itself")
+@lab.mutant(
+    "NGram", "the context in which a token is predicted contains the token itself"
+)
 class SeesTheToken(reference.NGram):
     def surprise(self, ids: list[int]) -> Tensor:
-        return -torch.stack([self.probs(ids[: i + 1])[token] for i, token in enumerate(ids)]).log()
+        return -torch.stack(
+            [self.probs(ids[: i + 1])[token] for i, token in enumerate(ids)]
+        ).log()
 
 
-@lab.mutant("NGram", "measuring a text also learns it: held-out text becomes training text")
+@lab.mutant(
+    "NGram", "measuring a text also learns it: held-out text becomes training text"
+)
 class LearnsTheTest(reference.NGram):
     def surprise(self, ids: list[int]) -> Tensor:
         surprise = super().surprise(ids)

@@ -1,4 +1,6 @@
-"""What of PyTorch would do the exercises of lab 03, by the names that torch itself gives it."""
+"""What of PyTorch would do the exercises of lab 03, by the names that torch itself
+gives it.
+"""
 
 from __future__ import annotations
 

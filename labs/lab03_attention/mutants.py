@@ -1,4 +1,6 @@
-"""Mistakes that people make in lab 03, written out: first those of the softmax and of masks."""
+"""Mistakes that people make in lab 03, written out: first those of the softmax and of
+masks.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,18 @@ import torch
 from . import mutants_heads, mutants_online, mutants_sdpa, reference
 from .checks import BLIND, BROKEN, STABLE, lab
 
-__all__ = ["mutants_heads", "mutants_online", "mutants_sdpa"]  # they declare theirs when they are imported
+__all__ = [
+    "mutants_heads",
+    "mutants_online",
+    "mutants_sdpa",
+]  # they declare theirs when they are imported
 
 
-@lab.mutant("softmax", "no maximum is subtracted, so that the exponential of a large score overflows", section=STABLE)
+@lab.mutant(
+    "softmax",
+    "no maximum is subtracted, so that the exponential of a large score overflows",
+    section=STABLE,
+)
 def no_maximum(scores, dim=-1):
     powers = scores.exp()
     return powers / powers.sum(dim, keepdim=True)
@@ -18,7 +28,8 @@ def no_maximum(scores, dim=-1):
 
 @lab.mutant(
     "softmax",
-    "the largest of all scores is subtracted, not that of each row, and low rows become 0 / 0",
+    "the largest of all scores is subtracted, not that of each row, and low rows "
+    "become 0 / 0",
     section=STABLE,
 )
 def global_maximum(scores, dim=-1):
@@ -26,19 +37,27 @@ def global_maximum(scores, dim=-1):
     return powers / powers.sum(dim, keepdim=True)
 
 
-@lab.mutant("softmax", "the smallest score is subtracted, not the largest", section=STABLE)
+@lab.mutant(
+    "softmax", "the smallest score is subtracted, not the largest", section=STABLE
+)
 def minimum(scores, dim=-1):
     powers = (scores - scores.amin(dim, keepdim=True)).exp()
     return powers / powers.sum(dim, keepdim=True)
 
 
-@lab.mutant("softmax", "the mean of the scores is subtracted, not the largest", section=STABLE)
+@lab.mutant(
+    "softmax", "the mean of the scores is subtracted, not the largest", section=STABLE
+)
 def mean_subtracted(scores, dim=-1):
     powers = (scores - scores.mean(dim, keepdim=True)).exp()
     return powers / powers.sum(dim, keepdim=True)
 
 
-@lab.mutant("softmax", "scores are clamped to a range in which the exponential is safe", section=STABLE)
+@lab.mutant(
+    "softmax",
+    "scores are clamped to a range in which the exponential is safe",
+    section=STABLE,
+)
 def clamped(scores, dim=-1):
     return scores.clamp(-80, 80).softmax(dim)
 
@@ -53,7 +72,9 @@ def always_first(scores, dim=-1):
     return scores.softmax(0)
 
 
-@lab.mutant("softmax", "the exponentials are divided by the sum over everything, not over dim")
+@lab.mutant(
+    "softmax", "the exponentials are divided by the sum over everything, not over dim"
+)
 def over_everything(scores, dim=-1):
     return scores.flatten().softmax(0).view_as(scores)
 
@@ -62,19 +83,27 @@ def _stable(scores, dim):
     return (scores - scores.amax(dim, keepdim=True)).exp()
 
 
-@lab.mutant("softmax", "the sum of the exponentials runs over everything, although the maximum is that of each row")
+@lab.mutant(
+    "softmax",
+    "the sum of the exponentials runs over everything, although the maximum is that "
+    "of each row",
+)
 def sum_over_everything(scores, dim=-1):
     powers = _stable(scores, dim)
     return powers / powers.sum()
 
 
-@lab.mutant("softmax", "the sum of the exponentials runs along the first axis, not along dim")
+@lab.mutant(
+    "softmax", "the sum of the exponentials runs along the first axis, not along dim"
+)
 def sum_along_the_first(scores, dim=-1):
     powers = _stable(scores, dim)
     return powers / powers.sum(0, keepdim=True)
 
 
-@lab.mutant("softmax", "the sum of the exponentials runs along the last axis, whatever dim is")
+@lab.mutant(
+    "softmax", "the sum of the exponentials runs along the last axis, whatever dim is"
+)
 def sum_along_the_last(scores, dim=-1):
     powers = _stable(scores, dim)
     return powers / powers.sum(-1, keepdim=True)
@@ -86,13 +115,20 @@ def sum_along_the_one_before(scores, dim=-1):
     return powers / powers.sum(-2 if scores.dim() > 1 else -1, keepdim=True)
 
 
-@lab.mutant("softmax", "the maximum is taken along the last axis, whatever dim is, and does not cancel")
+@lab.mutant(
+    "softmax",
+    "the maximum is taken along the last axis, whatever dim is, and does not cancel",
+)
 def maximum_along_the_last(scores, dim=-1):
     powers = _stable(scores, -1)
     return powers / powers.sum(dim, keepdim=True)
 
 
-@lab.mutant("softmax", "the weights are cut off from the gradient, by detach(), no_grad() or Python's own numbers")
+@lab.mutant(
+    "softmax",
+    "the weights are cut off from the gradient, by detach(), no_grad() or Python's "
+    "own numbers",
+)
 def cut_off(scores, dim=-1):
     return reference.softmax(scores, dim).detach()
 
@@ -102,9 +138,15 @@ def not_divided(scores, dim=-1):
     return (scores - scores.amax(dim, keepdim=True)).exp()
 
 
-@lab.mutant("softmax", "the maximum is subtracted above the line only: the sum is that of other exponentials")
+@lab.mutant(
+    "softmax",
+    "the maximum is subtracted above the line only: the sum is that of other "
+    "exponentials",
+)
 def maximum_above_only(scores, dim=-1):
-    return (scores - scores.amax(dim, keepdim=True)).exp() / scores.exp().sum(dim, keepdim=True)
+    return (scores - scores.amax(dim, keepdim=True)).exp() / scores.exp().sum(
+        dim, keepdim=True
+    )
 
 
 @lab.mutant("softmax", "the logarithm of the weights is returned")
@@ -112,19 +154,26 @@ def logarithm(scores, dim=-1):
     return scores.log_softmax(dim)
 
 
-@lab.mutant("softmax", "maximum and sum have lost their axis (no keepdim) and meet the wrong rows")
+@lab.mutant(
+    "softmax",
+    "maximum and sum have lost their axis (no keepdim) and meet the wrong rows",
+)
 def keepdim_lost(scores, dim=-1):
     powers = (scores - scores.amax(dim)).exp()
     return powers / powers.sum(dim)
 
 
-@lab.mutant("softmax", "the sum has lost its axis (no keepdim) and meets the wrong rows")
+@lab.mutant(
+    "softmax", "the sum has lost its axis (no keepdim) and meets the wrong rows"
+)
 def keepdim_of_sum_lost(scores, dim=-1):
     powers = (scores - scores.amax(dim, keepdim=True)).exp()
     return powers / powers.sum(dim)
 
 
-@lab.mutant("softmax", "the scores themselves are divided by their sum, without an exponential")
+@lab.mutant(
+    "softmax", "the scores themselves are divided by their sum, without an exponential"
+)
 def no_exponential(scores, dim=-1):
     return scores / scores.sum(dim, keepdim=True)
 
@@ -144,23 +193,41 @@ def _same_document(*tokens):
     return ((mine == other) & (mine > 0))[:, None]
 
 
-@lab.mutant("mask_from_positions", "keys and queries have exchanged their axes: the mask is transposed", section=BROKEN)
+@lab.mutant(
+    "mask_from_positions",
+    "keys and queries have exchanged their axes: the mask is transposed",
+    section=BROKEN,
+)
 def mask_transposed(q_positions, k_positions, q_segments=None, k_segments=None):
-    return reference.mask_from_positions(q_positions, k_positions, q_segments, k_segments).transpose(-1, -2)
+    return reference.mask_from_positions(
+        q_positions, k_positions, q_segments, k_segments
+    ).transpose(-1, -2)
 
 
-@lab.mutant("mask_from_positions", "the comparison is the wrong way round: a query sees itself and what comes later")
+@lab.mutant(
+    "mask_from_positions",
+    "the comparison is the wrong way round: a query sees itself and what comes later",
+)
 def looks_ahead(q_positions, k_positions, q_segments=None, k_segments=None):
     later = k_positions[:, None, None, :] >= q_positions[:, None, :, None]
     return later & _same_document(q_positions, k_positions, q_segments, k_segments)
 
 
-@lab.mutant("mask_from_positions", "the mask is inverted: True must mean that the query may see the key")
+@lab.mutant(
+    "mask_from_positions",
+    "the mask is inverted: True must mean that the query may see the key",
+)
 def mask_inverted(q_positions, k_positions, q_segments=None, k_segments=None):
-    return ~reference.mask_from_positions(q_positions, k_positions, q_segments, k_segments)
+    return ~reference.mask_from_positions(
+        q_positions, k_positions, q_segments, k_segments
+    )
 
 
-@lab.mutant("mask_from_positions", "a query does not see itself: < stands where <= should", section=BROKEN)
+@lab.mutant(
+    "mask_from_positions",
+    "a query does not see itself: < stands where <= should",
+    section=BROKEN,
+)
 def not_itself(q_positions, k_positions, q_segments=None, k_segments=None):
     earlier = k_positions[:, None, None, :] < q_positions[:, None, :, None]
     return earlier & _same_document(q_positions, k_positions, q_segments, k_segments)
@@ -178,17 +245,21 @@ def one_ahead(q_positions, k_positions, q_segments=None, k_segments=None):
 
 @lab.mutant(
     "mask_from_positions",
-    "the mask is a triangle over the places in the arrays, from the top left, and ignores positions",
+    "the mask is a triangle over the places in the arrays, from the top left, and "
+    "ignores positions",
     section="More keys than queries",
 )
 def from_the_top_left(q_positions, k_positions, q_segments=None, k_segments=None):
-    triangle = torch.ones(q_positions.shape[1], k_positions.shape[1], dtype=torch.bool).tril()
+    triangle = torch.ones(
+        q_positions.shape[1], k_positions.shape[1], dtype=torch.bool
+    ).tril()
     return triangle & _same_document(q_positions, k_positions, q_segments, k_segments)
 
 
 @lab.mutant(
     "mask_from_positions",
-    "the mask is a triangle over the places in the arrays, moved to the bottom right, and ignores positions",
+    "the mask is a triangle over the places in the arrays, moved to the bottom right, "
+    "and ignores positions",
     section="More keys than queries",
 )
 def from_the_bottom_right(q_positions, k_positions, q_segments=None, k_segments=None):
@@ -199,11 +270,14 @@ def from_the_bottom_right(q_positions, k_positions, q_segments=None, k_segments=
 
 @lab.mutant(
     "mask_from_positions",
-    "the mask is a bare (T, S) triangle, into which neither positions nor rows of the batch enter",
+    "the mask is a bare (T, S) triangle, into which neither positions nor rows of the "
+    "batch enter",
     section="More keys than queries",
 )
 def bare_triangle(q_positions, k_positions, q_segments=None, k_segments=None):
-    return torch.ones(q_positions.shape[1], k_positions.shape[1], dtype=torch.bool).tril()
+    return torch.ones(
+        q_positions.shape[1], k_positions.shape[1], dtype=torch.bool
+    ).tril()
 
 
 @lab.mutant("mask_from_positions", "positions are not compared at all, only segments")
@@ -212,18 +286,28 @@ def positions_ignored(q_positions, k_positions, q_segments=None, k_segments=None
     return same.expand(-1, 1, q_positions.shape[1], k_positions.shape[1])
 
 
-@lab.mutant("mask_from_positions", "the positions of the first row are used for all rows")
+@lab.mutant(
+    "mask_from_positions", "the positions of the first row are used for all rows"
+)
 def first_row_for_all(q_positions, k_positions, q_segments=None, k_segments=None):
     early = k_positions[:1, None, None, :] <= q_positions[:1, None, :, None]
     return early & _same_document(q_positions, k_positions, q_segments, k_segments)
 
 
-@lab.mutant("mask_from_positions", "the axis for the heads is missing, and rows of the batch would be taken for heads")
+@lab.mutant(
+    "mask_from_positions",
+    "the axis for the heads is missing, and rows of the batch would be taken for heads",
+)
 def no_head_axis(q_positions, k_positions, q_segments=None, k_segments=None):
-    return reference.mask_from_positions(q_positions, k_positions, q_segments, k_segments)[:, 0]
+    return reference.mask_from_positions(
+        q_positions, k_positions, q_segments, k_segments
+    )[:, 0]
 
 
-@lab.mutant("mask_from_positions", "segments are ignored: documents see one another, and padding is read")
+@lab.mutant(
+    "mask_from_positions",
+    "segments are ignored: documents see one another, and padding is read",
+)
 def segments_ignored(q_positions, k_positions, q_segments=None, k_segments=None):
     return reference.mask_from_positions(q_positions, k_positions)
 
@@ -231,7 +315,10 @@ def segments_ignored(q_positions, k_positions, q_segments=None, k_segments=None)
 @lab.mutant("mask_from_positions", "documents see one another: only padding is hidden")
 def documents_mixed(q_positions, k_positions, q_segments=None, k_segments=None):
     mine, other = _segments(q_positions, k_positions, q_segments, k_segments)
-    return reference.mask_from_positions(q_positions, k_positions) & ((mine > 0) & (other > 0))[:, None]
+    return (
+        reference.mask_from_positions(q_positions, k_positions)
+        & ((mine > 0) & (other > 0))[:, None]
+    )
 
 
 @lab.mutant(
@@ -241,10 +328,16 @@ def documents_mixed(q_positions, k_positions, q_segments=None, k_segments=None):
 )
 def padding_seen(q_positions, k_positions, q_segments=None, k_segments=None):
     mine, other = _segments(q_positions, k_positions, q_segments, k_segments)
-    return reference.mask_from_positions(q_positions, k_positions) & (mine == other)[:, None]
+    return (
+        reference.mask_from_positions(q_positions, k_positions)
+        & (mine == other)[:, None]
+    )
 
 
-@lab.mutant("mask_from_positions", "the rules are joined by or: an earlier position or the same segment is enough")
+@lab.mutant(
+    "mask_from_positions",
+    "the rules are joined by or: an earlier position or the same segment is enough",
+)
 def either_rule(q_positions, k_positions, q_segments=None, k_segments=None):
     early = reference.mask_from_positions(q_positions, k_positions)
     if q_segments is None:
@@ -252,40 +345,75 @@ def either_rule(q_positions, k_positions, q_segments=None, k_segments=None):
     return early | _same_document(q_positions, k_positions, q_segments, k_segments)
 
 
-@lab.mutant("mask_from_positions", "the segment rules are joined by or: the same segment, or a query not in padding")
+@lab.mutant(
+    "mask_from_positions",
+    "the segment rules are joined by or: the same segment, or a query not in padding",
+)
 def either_segment_rule(q_positions, k_positions, q_segments=None, k_segments=None):
     mine, other = _segments(q_positions, k_positions, q_segments, k_segments)
-    return reference.mask_from_positions(q_positions, k_positions) & ((mine == other) | (mine > 0))[:, None]
+    return (
+        reference.mask_from_positions(q_positions, k_positions)
+        & ((mine == other) | (mine > 0))[:, None]
+    )
 
 
-@lab.mutant("mask_from_positions", "only the keys of padding are hidden: documents see one another, and padding sees")
+@lab.mutant(
+    "mask_from_positions",
+    "only the keys of padding are hidden: documents see one another, and padding sees",
+)
 def only_padded_keys_hidden(q_positions, k_positions, q_segments=None, k_segments=None):
     _, other = _segments(q_positions, k_positions, q_segments, k_segments)
-    return reference.mask_from_positions(q_positions, k_positions) & (other > 0)[:, None]
+    return (
+        reference.mask_from_positions(q_positions, k_positions) & (other > 0)[:, None]
+    )
 
 
-@lab.mutant("mask_from_positions", "only the queries of padding are blind: documents see one another and padding")
-def only_padded_queries_blind(q_positions, k_positions, q_segments=None, k_segments=None):
+@lab.mutant(
+    "mask_from_positions",
+    "only the queries of padding are blind: documents see one another and padding",
+)
+def only_padded_queries_blind(
+    q_positions, k_positions, q_segments=None, k_segments=None
+):
     mine, _ = _segments(q_positions, k_positions, q_segments, k_segments)
     return reference.mask_from_positions(q_positions, k_positions) & (mine > 0)[:, None]
 
 
-@lab.mutant("mask_from_positions", "a token of padding sees itself; it must see nothing", section=BLIND)
+@lab.mutant(
+    "mask_from_positions",
+    "a token of padding sees itself; it must see nothing",
+    section=BLIND,
+)
 def padding_sees_itself(q_positions, k_positions, q_segments=None, k_segments=None):
-    mask = reference.mask_from_positions(q_positions, k_positions, q_segments, k_segments)
+    mask = reference.mask_from_positions(
+        q_positions, k_positions, q_segments, k_segments
+    )
     own = torch.eye(mask.shape[-2], mask.shape[-1], dtype=torch.bool)
-    return mask | own if q_segments is not None and mask.shape[-2] == mask.shape[-1] else mask
-
-
-@lab.mutant("mask_from_positions", "the axis of the heads stands first: (1, B, T, S), not (B, 1, T, S)")
-def head_axis_first(q_positions, k_positions, q_segments=None, k_segments=None):
-    return reference.mask_from_positions(q_positions, k_positions, q_segments, k_segments).transpose(0, 1)
+    return (
+        mask | own
+        if q_segments is not None and mask.shape[-2] == mask.shape[-1]
+        else mask
+    )
 
 
 @lab.mutant(
-    "mask_from_positions", "the keys of padding count as part of every document", section="Padding that is read"
+    "mask_from_positions",
+    "the axis of the heads stands first: (1, B, T, S), not (B, 1, T, S)",
 )
-def padding_in_every_document(q_positions, k_positions, q_segments=None, k_segments=None):
+def head_axis_first(q_positions, k_positions, q_segments=None, k_segments=None):
+    return reference.mask_from_positions(
+        q_positions, k_positions, q_segments, k_segments
+    ).transpose(0, 1)
+
+
+@lab.mutant(
+    "mask_from_positions",
+    "the keys of padding count as part of every document",
+    section="Padding that is read",
+)
+def padding_in_every_document(
+    q_positions, k_positions, q_segments=None, k_segments=None
+):
     mine, other = _segments(q_positions, k_positions, q_segments, k_segments)
     seen = ((mine == other) | (other == 0)) & (mine > 0)
     return reference.mask_from_positions(q_positions, k_positions) & seen[:, None]

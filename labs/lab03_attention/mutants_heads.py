@@ -7,17 +7,25 @@ from .checks import BLIND, BROKEN, lab
 from .mutants_sdpa import nan_where_blind
 
 
-@lab.mutant("split_heads", "view makes (B, H, T, D) at once, so that a head gets all of some tokens", section=BROKEN)
+@lab.mutant(
+    "split_heads",
+    "view makes (B, H, T, D) at once, so that a head gets all of some tokens",
+    section=BROKEN,
+)
 def split_by_view(x, n_head):
     return x.view(x.shape[0], n_head, x.shape[1], x.shape[2] // n_head)
 
 
-@lab.mutant("split_heads", "a head gets every n_head-th number of a token, not D neighbours")
+@lab.mutant(
+    "split_heads", "a head gets every n_head-th number of a token, not D neighbours"
+)
 def split_interleaved(x, n_head):
     return x.view(*x.shape[:2], -1, n_head).permute(0, 3, 1, 2)
 
 
-@lab.mutant("split_heads", "the axes are not exchanged after the view: (B, T, H, D) is returned")
+@lab.mutant(
+    "split_heads", "the axes are not exchanged after the view: (B, T, H, D) is returned"
+)
 def split_not_transposed(x, n_head):
     return x.view(*x.shape[:2], n_head, -1)
 
@@ -37,27 +45,43 @@ def split_as_columns(x, n_head):
     return x.view(*x.shape[:2], n_head, -1).permute(0, 2, 3, 1)
 
 
-@lab.mutant("split_heads", "after the view, H and D are exchanged instead of T and H: (B, T, D, H) is returned")
+@lab.mutant(
+    "split_heads",
+    "after the view, H and D are exchanged instead of T and H: (B, T, D, H) is "
+    "returned",
+)
 def split_wrong_axes(x, n_head):
     return x.view(*x.shape[:2], n_head, -1).transpose(2, 3)
 
 
-@lab.mutant("join_heads", "the axes are not exchanged back before H and D are merged", section=BROKEN)
+@lab.mutant(
+    "join_heads",
+    "the axes are not exchanged back before H and D are merged",
+    section=BROKEN,
+)
 def join_by_reshape(x):
     return x.reshape(x.shape[0], x.shape[2], -1)
 
 
-@lab.mutant("join_heads", "the numbers of the heads alternate: D stands before H when the two are merged")
+@lab.mutant(
+    "join_heads",
+    "the numbers of the heads alternate: D stands before H when the two are merged",
+)
 def join_interleaved(x):
     return x.permute(0, 2, 3, 1).flatten(2)
 
 
-@lab.mutant("join_heads", "the last two axes are exchanged, T and D, where T and H should be")
+@lab.mutant(
+    "join_heads", "the last two axes are exchanged, T and D, where T and H should be"
+)
 def join_wrong_axes(x):
     return x.transpose(-1, -2).reshape(x.shape[0], x.shape[2], -1)
 
 
-@lab.mutant("join_heads", "the heads lie one behind the other along the places, not side by side")
+@lab.mutant(
+    "join_heads",
+    "the heads lie one behind the other along the places, not side by side",
+)
 def join_along_places(x):
     return x.flatten(1, 2)
 
@@ -83,17 +107,26 @@ def _tiled(x, n_head):
     return x.repeat(1, n_head // x.shape[1], 1, 1)
 
 
-@lab.mutant("grouped_attention", "the key and value heads are tiled 0, 1, 0, 1 (h % K), not repeated 0, 0, 1, 1")
+@lab.mutant(
+    "grouped_attention",
+    "the key and value heads are tiled 0, 1, 0, 1 (h % K), not repeated 0, 0, 1, 1",
+)
 def tiled(q, k, v, mask=None):
     return reference.sdpa(q, _tiled(k, q.shape[1]), _tiled(v, q.shape[1]), mask)
 
 
-@lab.mutant("grouped_attention", "the keys are tiled 0, 1, 0, 1, and only the values repeated 0, 0, 1, 1")
+@lab.mutant(
+    "grouped_attention",
+    "the keys are tiled 0, 1, 0, 1, and only the values repeated 0, 0, 1, 1",
+)
 def keys_tiled(q, k, v, mask=None):
     return reference.sdpa(q, _tiled(k, q.shape[1]), _repeated(v, q.shape[1]), mask)
 
 
-@lab.mutant("grouped_attention", "the values are tiled 0, 1, 0, 1, and only the keys repeated 0, 0, 1, 1")
+@lab.mutant(
+    "grouped_attention",
+    "the values are tiled 0, 1, 0, 1, and only the keys repeated 0, 0, 1, 1",
+)
 def values_tiled(q, k, v, mask=None):
     return reference.sdpa(q, _repeated(k, q.shape[1]), _tiled(v, q.shape[1]), mask)
 
@@ -109,13 +142,19 @@ def divided_by_k(q, k, v, mask=None):
     return reference.sdpa(q, k[:, heads], v[:, heads], mask)
 
 
-@lab.mutant("grouped_attention", "the order of the heads in the result is that of (H / K, K), not of (K, H / K)")
+@lab.mutant(
+    "grouped_attention",
+    "the order of the heads in the result is that of (H / K, K), not of (K, H / K)",
+)
 def result_reordered(q, k, v, mask=None):
     out = reference.sdpa(q, k, v, mask)
     return out.unflatten(1, (k.shape[1], -1)).transpose(1, 2).flatten(1, 2)
 
 
-@lab.mutant("grouped_attention", "the queries of a group are averaged, so that its heads all answer the same")
+@lab.mutant(
+    "grouped_attention",
+    "the queries of a group are averaged, so that its heads all answer the same",
+)
 def queries_averaged(q, k, v, mask=None):
     means = q.unflatten(1, (k.shape[1], -1)).mean(2)
     return _repeated(reference.sdpa(means, k, v, mask), q.shape[1])
@@ -132,20 +171,27 @@ def mask_forgotten(q, k, v, mask=None):
 
 
 @lab.mutant(
-    "grouped_attention", "keys or values still have K heads when they are used: nothing is repeated along that axis"
+    "grouped_attention",
+    "keys or values still have K heads when they are used: nothing is repeated along "
+    "that axis",
 )
 def not_repeated(q, k, v, mask=None):
     return nan_where_blind(q, k, v, mask)
 
 
-@lab.mutant("grouped_attention", "each key and value head is repeated K times; it takes H / K times")
+@lab.mutant(
+    "grouped_attention",
+    "each key and value head is repeated K times; it takes H / K times",
+)
 def repeated_k_times(q, k, v, mask=None):
     k, v = (x.repeat_interleave(x.shape[1], dim=1) for x in (k, v))
     return nan_where_blind(q, k, v, mask)
 
 
 @lab.mutant(
-    "grouped_attention", "a query without any visible key is 0 / 0, NaN; your sdpa would give zeros", section=BLIND
+    "grouped_attention",
+    "a query without any visible key is 0 / 0, NaN; your sdpa would give zeros",
+    section=BLIND,
 )
 def blind_in_groups(q, k, v, mask=None):
     return nan_where_blind(q, _repeated(k, q.shape[1]), _repeated(v, q.shape[1]), mask)

@@ -17,7 +17,10 @@ def softmax(scores: Tensor, dim: int = -1) -> Tensor:
 
 
 def mask_from_positions(
-    q_positions: Tensor, k_positions: Tensor, q_segments: Tensor | None = None, k_segments: Tensor | None = None
+    q_positions: Tensor,
+    k_positions: Tensor,
+    q_segments: Tensor | None = None,
+    k_segments: Tensor | None = None,
 ) -> Tensor:
     return AttentionMask(q_positions, k_positions, q_segments, k_segments).allowed()
 
@@ -32,24 +35,38 @@ class _Table(AttentionMask):
         return self.__dict__["table"][..., rows, columns]
 
 
-def sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, scale: float | None = None) -> Tensor:
+def sdpa(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None = None,
+    scale: float | None = None,
+) -> Tensor:
     return naive_attention(q, k, v, None if mask is None else _Table(mask), scale=scale)
 
 
 def split_heads(x: Tensor, n_head: int) -> Tensor:
-    return x.view(*x.shape[:2], n_head, x.shape[-1] // n_head).transpose(1, 2)  # as Attention._split
+    return x.view(*x.shape[:2], n_head, x.shape[-1] // n_head).transpose(
+        1, 2
+    )  # as Attention._split
 
 
 def join_heads(x: Tensor) -> Tensor:
     return x.transpose(1, 2).flatten(2)  # as Attention.forward
 
 
-def grouped_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+def grouped_attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None
+) -> Tensor:
     return sdpa(q, k, v, mask)  # naive_attention repeats the heads
 
 
-def attend_online(q: Tensor, blocks: Iterator[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
+def attend_online(
+    q: Tensor, blocks: Iterator[tuple[Tensor, Tensor]]
+) -> Iterator[Tensor]:
     k = v = q[:0]
     for keys, values in blocks:
         k, v = torch.cat([k, keys]), torch.cat([v, values])
-        yield online_attention(q[None, None], k[None, None], v[None, None], block=2)[0, 0]
+        yield online_attention(q[None, None], k[None, None], v[None, None], block=2)[
+            0, 0
+        ]

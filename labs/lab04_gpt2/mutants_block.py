@@ -26,7 +26,10 @@ class ReLUMLP(MLPWith):
     bend = staticmethod(F.relu)
 
 
-@lab.mutant("GELUMLP", "there is no bend between the two projections, so that both are one linear map")
+@lab.mutant(
+    "GELUMLP",
+    "there is no bend between the two projections, so that both are one linear map",
+)
 class NoBend(MLPWith):
     bend = staticmethod(lambda x: x)
 
@@ -37,20 +40,26 @@ class BendTwice(MLPWith):
         return reference.gelu(super().forward(x))
 
 
-@lab.mutant("GELUMLP", "the bend is applied after both projections instead of between them")
+@lab.mutant(
+    "GELUMLP", "the bend is applied after both projections instead of between them"
+)
 class BendAfter(MLPWith):
     def forward(self, x):
         return reference.gelu(self.down_proj(self.up_proj(x)))
 
 
-@lab.mutant("GELUMLP", "the bend is applied to the input instead of between the projections")
+@lab.mutant(
+    "GELUMLP", "the bend is applied to the input instead of between the projections"
+)
 class BendBefore(MLPWith):
     def forward(self, x):
         return self.down_proj(self.up_proj(reference.gelu(x)))
 
 
 @lab.mutant(
-    "GELUMLP", "x is added inside the MLP, although the block does that", section="The block, and then all of it"
+    "GELUMLP",
+    "x is added inside the MLP, although the block does that",
+    section="The block, and then all of it",
 )
 class ResidualInside(MLPWith):
     def forward(self, x):
@@ -80,7 +89,9 @@ class NoResidual(reference.Block):
         return self.mlp(self.mlp_norm(self.attn(self.attn_norm(x))))
 
 
-@lab.mutant("Block", "the parts are added to the normed stream instead of to the stream")
+@lab.mutant(
+    "Block", "the parts are added to the normed stream instead of to the stream"
+)
 class ResidualFromNorm(reference.Block):
     def forward(self, x):
         x = self.attn_norm(x)
@@ -89,7 +100,10 @@ class ResidualFromNorm(reference.Block):
         return x + self.mlp(x)
 
 
-@lab.mutant("Block", "attention is added to the normed stream: x = attn_norm(x) has overwritten it")
+@lab.mutant(
+    "Block",
+    "attention is added to the normed stream: x = attn_norm(x) has overwritten it",
+)
 class FirstResidualFromNorm(reference.Block):
     def forward(self, x):
         x = self.attn_norm(x)
@@ -97,7 +111,9 @@ class FirstResidualFromNorm(reference.Block):
         return x + self.mlp(self.mlp_norm(x))
 
 
-@lab.mutant("Block", "the MLP is added to the normed stream: x = mlp_norm(x) has overwritten it")
+@lab.mutant(
+    "Block", "the MLP is added to the normed stream: x = mlp_norm(x) has overwritten it"
+)
 class SecondResidualFromNorm(reference.Block):
     def forward(self, x):
         x = x + self.attn(self.attn_norm(x))
@@ -105,7 +121,9 @@ class SecondResidualFromNorm(reference.Block):
         return x + self.mlp(x)
 
 
-@lab.mutant("Block", "nothing is added around attention: its result replaces the stream")
+@lab.mutant(
+    "Block", "nothing is added around attention: its result replaces the stream"
+)
 class NoFirstResidual(reference.Block):
     def forward(self, x):
         x = self.attn(self.attn_norm(x))
@@ -119,14 +137,21 @@ class AttentionWithoutNorm(reference.Block):
         return x + self.mlp(self.mlp_norm(x))
 
 
-@lab.mutant("Block", "the norms stand behind the additions (post-norm)", section="Norm before or norm after")
+@lab.mutant(
+    "Block",
+    "the norms stand behind the additions (post-norm)",
+    section="Norm before or norm after",
+)
 class PostNorm(reference.Block):
     def forward(self, x):
         x = self.attn_norm(x + self.attn(x))
         return self.mlp_norm(x + self.mlp(x))
 
 
-@lab.mutant("Block", "the norms are applied to what the parts return instead of to what they read")
+@lab.mutant(
+    "Block",
+    "the norms are applied to what the parts return instead of to what they read",
+)
 class NormOfResult(reference.Block):
     def forward(self, x):
         x = x + self.attn_norm(self.attn(x))
@@ -147,7 +172,9 @@ class NormsExchanged(reference.Block):
         return x + self.mlp(self.attn_norm(x))
 
 
-@lab.mutant("Block", "attention and MLP read the same norm of the same stream, in parallel")
+@lab.mutant(
+    "Block", "attention and MLP read the same norm of the same stream, in parallel"
+)
 class Parallel(reference.Block):
     def forward(self, x):
         normed = self.attn_norm(x)
@@ -160,7 +187,10 @@ class MLPFromInput(reference.Block):
         return x + self.attn(self.attn_norm(x)) + self.mlp(self.mlp_norm(x))
 
 
-@lab.mutant("Block", "the MLP's result is added to the block's input, and what attention wrote is lost")
+@lab.mutant(
+    "Block",
+    "the MLP's result is added to the block's input, and what attention wrote is lost",
+)
 class AttentionLost(reference.Block):
     def forward(self, x):
         after = x + self.attn(self.attn_norm(x))
@@ -187,7 +217,9 @@ class MLPFirst(reference.Block):
         return x + self.attn(self.attn_norm(x))
 
 
-@lab.mutant("Block", "the additions are written as x += ..., which changes the caller's tensor")
+@lab.mutant(
+    "Block", "the additions are written as x += ..., which changes the caller's tensor"
+)
 class InPlace(reference.Block):
     def forward(self, x):
         x += self.attn(self.attn_norm(x))

@@ -12,7 +12,11 @@ def rows(n_layer):
     for i in range(n_layer):
         for kind, how in (("weight", "turned"), ("bias", "as it is")):
             yield f"h.{i}.ln_1.{kind}", f"blocks.{i}.attn_norm.{kind}", "as it is"
-            yield f"h.{i}.attn.c_attn.{kind}", f"blocks.{i}.attn.?_proj.{kind}", f"split {how}"
+            yield (
+                f"h.{i}.attn.c_attn.{kind}",
+                f"blocks.{i}.attn.?_proj.{kind}",
+                f"split {how}",
+            )
             yield f"h.{i}.attn.c_proj.{kind}", f"blocks.{i}.attn.o_proj.{kind}", how
             yield f"h.{i}.ln_2.{kind}", f"blocks.{i}.mlp_norm.{kind}", "as it is"
             yield f"h.{i}.mlp.c_fc.{kind}", f"blocks.{i}.mlp.up_proj.{kind}", how
@@ -36,7 +40,11 @@ class Translation:
                 for part, piece in zip(self.order, self.split(tensor), strict=True):
                     ours[here.replace("?", part)] = piece
             else:
-                ours[here] = self.turn(tensor, here) if how == "turned" else self.keep(tensor, here)
+                ours[here] = (
+                    self.turn(tensor, here)
+                    if how == "turned"
+                    else self.keep(tensor, here)
+                )
         for name in stored:
             self.left_over(name, ours, stored[name])
         return ours
@@ -60,12 +68,17 @@ class Translation:
         raise ValueError(name)
 
     def left_over(self, name, ours, tensor):
-        if not name.endswith((".attn.bias", ".attn.masked_bias")) and name != "lm_head.weight":
+        if (
+            not name.endswith((".attn.bias", ".attn.masked_bias"))
+            and name != "lm_head.weight"
+        ):
             raise ValueError(name)
 
 
 def translation(says, **settings):
-    """Declare a variant of `Translation`; what is declared is a function, as the lab asks for one."""
+    """Declare a variant of `Translation`; what is declared is a function, as the lab
+    asks for one.
+    """
 
     def declare(kind):
         def load_conv1d(tensors, n_layer):
@@ -78,7 +91,9 @@ def translation(says, **settings):
     return declare
 
 
-@translation("no weight of a Conv1D is transposed, and c_attn is split along its columns")
+@translation(
+    "no weight of a Conv1D is transposed, and c_attn is split along its columns"
+)
 class NothingTurned(Translation):
     def turn(self, weight, here):
         return weight
@@ -87,7 +102,10 @@ class NothingTurned(Translation):
         return fused.chunk(3, dim=-1)
 
 
-@translation("no weight of a Conv1D is transposed, and c_attn is cut along its rows, which are inputs")
+@translation(
+    "no weight of a Conv1D is transposed, and c_attn is cut along its rows, which are "
+    "inputs"
+)
 class NothingTurnedRowsCut(Translation):
     def turn(self, weight, here):
         return weight
@@ -96,13 +114,20 @@ class NothingTurnedRowsCut(Translation):
         return fused.chunk(3, dim=0)
 
 
-@translation("c_attn.weight is cut along its rows, which are inputs, and the pieces are transposed")
+@translation(
+    "c_attn.weight is cut along its rows, which are inputs, and the pieces are "
+    "transposed"
+)
 class RowsCut(Translation):
     def split(self, fused):
-        return [piece.T if fused.ndim == 2 else piece for piece in fused.chunk(3, dim=0)]
+        return [
+            piece.T if fused.ndim == 2 else piece for piece in fused.chunk(3, dim=0)
+        ]
 
 
-@translation("c_attn.weight is cut along its rows, which are inputs, and never transposed")
+@translation(
+    "c_attn.weight is cut along its rows, which are inputs, and never transposed"
+)
 class RowsCutOnly(Translation):
     def split(self, fused):
         return fused.chunk(3, dim=0)
@@ -120,13 +145,17 @@ class PartsNotTurned(Translation):
         return fused.chunk(3, dim=-1)
 
 
-@translation("weights are brought into the shape (out, in) by reshape, which does not transpose")
+@translation(
+    "weights are brought into the shape (out, in) by reshape, which does not transpose"
+)
 class Reshaped(Translation):
     def turn(self, weight, here):
         return weight.reshape(weight.shape[1], weight.shape[0])
 
     def split(self, fused):
-        return (fused.reshape(fused.shape[1], fused.shape[0]) if fused.ndim == 2 else fused).chunk(3)
+        return (
+            fused.reshape(fused.shape[1], fused.shape[0]) if fused.ndim == 2 else fused
+        ).chunk(3)
 
 
 @translation("the embedding tables are transposed too, although they are no Conv1D")
@@ -172,7 +201,10 @@ class NormsSwapped(Translation):
             yield ".".join(parts), here, how
 
 
-@translation("blocks are taken in the alphabetical order of their names, in which h.10 comes before h.2")
+@translation(
+    "blocks are taken in the alphabetical order of their names, in which h.10 comes "
+    "before h.2"
+)
 class Alphabetical(Translation):
     @staticmethod
     def rows(n_layer):
@@ -190,14 +222,18 @@ class UnknownIgnored(Translation):
         pass
 
 
-@translation("every name that ends with attn.bias is ignored, and c_attn.bias is such a name")
+@translation(
+    "every name that ends with attn.bias is ignored, and c_attn.bias is such a name"
+)
 class BiasSwallowed(Translation):
     def left_over(self, name, ours, tensor):
         if not name.endswith("attn.bias"):
             super().left_over(name, ours, tensor)
 
 
-@translation("c_attn.bias is dropped with the masks, because its name ends with attn.bias too")
+@translation(
+    "c_attn.bias is dropped with the masks, because its name ends with attn.bias too"
+)
 class BiasDropped(Translation):
     @staticmethod
     def rows(n_layer):
@@ -247,7 +283,10 @@ class PrefixKept(Translation):
         super().left_over(name.removeprefix("transformer."), ours, tensor)
 
 
-@lab.mutant("load_conv1d", "what has been read is taken out of the caller's dict, with pop or del")
+@lab.mutant(
+    "load_conv1d",
+    "what has been read is taken out of the caller's dict, with pop or del",
+)
 def emptied(tensors, n_layer):
     translated = Translation()(tensors, n_layer)
     tensors.clear()
@@ -259,5 +298,7 @@ def turned_in_place(tensors, n_layer):
     for name, tensor in tensors.items():
         if ".c_" in name and tensor.ndim == 2:
             tensor.t_()
-    straight = {name: t.T if ".c_" in name and t.ndim == 2 else t for name, t in tensors.items()}
+    straight = {
+        name: t.T if ".c_" in name and t.ndim == 2 else t for name, t in tensors.items()
+    }
     return Translation()(straight, n_layer)

@@ -14,7 +14,10 @@ from .checks import lab
 @lab.mutant("layer_norm", "eps is added outside of the root")
 def eps_outside(x, weight, bias, eps=1e-5):
     centred = x - x.mean(dim=-1, keepdim=True)
-    return centred / (centred.square().mean(dim=-1, keepdim=True).sqrt() + eps) * weight + bias
+    return (
+        centred / (centred.square().mean(dim=-1, keepdim=True).sqrt() + eps) * weight
+        + bias
+    )
 
 
 @lab.mutant("layer_norm", "the argument eps is not used, and 1e-5 always is")
@@ -22,19 +25,31 @@ def eps_fixed(x, weight, bias, eps=1e-5):
     return reference.layer_norm(x, weight, bias)
 
 
-@lab.mutant("layer_norm", "the variance is divided by C - 1, as torch.var and torch.std do by default")
+@lab.mutant(
+    "layer_norm",
+    "the variance is divided by C - 1, as torch.var and torch.std do by default",
+)
 def unbiased(x, weight, bias, eps=1e-5):
-    return (x - x.mean(dim=-1, keepdim=True)) / torch.sqrt(x.var(dim=-1, keepdim=True) + eps) * weight + bias
+    return (x - x.mean(dim=-1, keepdim=True)) / torch.sqrt(
+        x.var(dim=-1, keepdim=True) + eps
+    ) * weight + bias
 
 
-@lab.mutant("layer_norm", "the mean is not subtracted: a root mean square norm with a shift")
+@lab.mutant(
+    "layer_norm", "the mean is not subtracted: a root mean square norm with a shift"
+)
 def not_centred(x, weight, bias, eps=1e-5):
     return x / torch.sqrt(x.square().mean(dim=-1, keepdim=True) + eps) * weight + bias
 
 
-@lab.mutant("layer_norm", "the mean is subtracted for the variance, but not from what is divided")
+@lab.mutant(
+    "layer_norm",
+    "the mean is subtracted for the variance, but not from what is divided",
+)
 def numerator_not_centred(x, weight, bias, eps=1e-5):
-    return x / torch.sqrt(x.var(dim=-1, correction=0, keepdim=True) + eps) * weight + bias
+    return (
+        x / torch.sqrt(x.var(dim=-1, correction=0, keepdim=True) + eps) * weight + bias
+    )
 
 
 @lab.mutant("layer_norm", "the numbers are divided by the variance, without the root")
@@ -43,31 +58,54 @@ def no_root(x, weight, bias, eps=1e-5):
     return centred / (centred.square().mean(dim=-1, keepdim=True) + eps) * weight + bias
 
 
-@lab.mutant("layer_norm", "the statistics are taken over all tokens at once instead of over each one's C numbers")
+@lab.mutant(
+    "layer_norm",
+    "the statistics are taken over all tokens at once instead of over each one's C "
+    "numbers",
+)
 def over_everything(x, weight, bias, eps=1e-5):
     centred = x - x.mean()
     return centred / torch.sqrt(centred.square().mean() + eps) * weight + bias
 
 
-@lab.mutant("layer_norm", "the statistics are taken over the first axis (the batch), as a batch norm does")
+@lab.mutant(
+    "layer_norm",
+    "the statistics are taken over the first axis (the batch), as a batch norm does",
+)
 def over_batch(x, weight, bias, eps=1e-5):
     centred = x - x.mean(dim=0, keepdim=True)
-    return centred / torch.sqrt(centred.square().mean(dim=0, keepdim=True) + eps) * weight + bias
+    return (
+        centred / torch.sqrt(centred.square().mean(dim=0, keepdim=True) + eps) * weight
+        + bias
+    )
 
 
-@lab.mutant("layer_norm", "eps is not added at all, and tokens of small numbers are blown up")
+@lab.mutant(
+    "layer_norm", "eps is not added at all, and tokens of small numbers are blown up"
+)
 def no_eps(x, weight, bias, eps=1e-5):
     return reference.layer_norm(x, weight, bias, 0.0)
 
 
-@lab.mutant("layer_norm", "x.std is divided by as it is: it divides by C - 1, and eps is missing")
+@lab.mutant(
+    "layer_norm",
+    "x.std is divided by as it is: it divides by C - 1, and eps is missing",
+)
 def plain_std(x, weight, bias, eps=1e-5):
-    return (x - x.mean(dim=-1, keepdim=True)) / x.std(dim=-1, keepdim=True) * weight + bias
+    return (x - x.mean(dim=-1, keepdim=True)) / x.std(
+        dim=-1, keepdim=True
+    ) * weight + bias
 
 
-@lab.mutant("layer_norm", "x.std + eps is divided by: std divides by C - 1, and eps belongs inside of the root")
+@lab.mutant(
+    "layer_norm",
+    "x.std + eps is divided by: std divides by C - 1, and eps belongs inside of the "
+    "root",
+)
 def std_and_eps(x, weight, bias, eps=1e-5):
-    return (x - x.mean(dim=-1, keepdim=True)) / (x.std(dim=-1, keepdim=True) + eps) * weight + bias
+    return (x - x.mean(dim=-1, keepdim=True)) / (
+        x.std(dim=-1, keepdim=True) + eps
+    ) * weight + bias
 
 
 @lab.mutant("layer_norm", "eps is added twice, or doubled")
@@ -75,10 +113,17 @@ def eps_twice(x, weight, bias, eps=1e-5):
     return reference.layer_norm(x, weight, bias, 2 * eps)
 
 
-@lab.mutant("layer_norm", "the statistics are taken over axis 1, the tokens; they belong over the last axis, dim=-1")
+@lab.mutant(
+    "layer_norm",
+    "the statistics are taken over axis 1, the tokens; they belong over the last "
+    "axis, dim=-1",
+)
 def over_axis_one(x, weight, bias, eps=1e-5):
     centred = x - x.mean(dim=1, keepdim=True)
-    return centred / torch.sqrt(centred.square().mean(dim=1, keepdim=True) + eps) * weight + bias
+    return (
+        centred / torch.sqrt(centred.square().mean(dim=1, keepdim=True) + eps) * weight
+        + bias
+    )
 
 
 @lab.mutant("layer_norm", "the gain is 1 + weight; here weight itself is the gain")
@@ -101,16 +146,26 @@ def bias_before_gain(x, weight, bias, eps=1e-5):
     return reference.layer_norm(x, weight, bias * weight, eps)
 
 
-@lab.mutant("layer_norm", "the variance is the mean of squares minus the square of the mean, which cancels in float32")
+@lab.mutant(
+    "layer_norm",
+    "the variance is the mean of squares minus the square of the mean, which cancels "
+    "in float32",
+)
 def cancelling(x, weight, bias, eps=1e-5):
     mean = x.mean(dim=-1, keepdim=True)
     variance = x.square().mean(dim=-1, keepdim=True) - mean.square()
     return (x - mean) / torch.sqrt(variance + eps) * weight + bias
 
 
-@lab.mutant("layer_norm", "mean and variance are cut off from the gradient, by detach() or no_grad()")
+@lab.mutant(
+    "layer_norm",
+    "mean and variance are cut off from the gradient, by detach() or no_grad()",
+)
 def detached(x, weight, bias, eps=1e-5):
-    mean, variance = x.detach().mean(-1, keepdim=True), x.detach().var(-1, correction=0, keepdim=True)
+    mean, variance = (
+        x.detach().mean(-1, keepdim=True),
+        x.detach().var(-1, correction=0, keepdim=True),
+    )
     return (x - mean) / torch.sqrt(variance + eps) * weight + bias
 
 
@@ -164,7 +219,11 @@ def squared(x):
     return x / 2 * (1 + torch.tanh(FACTOR * (x + 0.044715 * x**2)))
 
 
-@lab.mutant("gelu", "sqrt(2 / pi) multiplies x only and not the cubic term, a pair of brackets is missing")
+@lab.mutant(
+    "gelu",
+    "sqrt(2 / pi) multiplies x only and not the cubic term, a pair of brackets is "
+    "missing",
+)
 def brackets(x):
     return x / 2 * (1 + torch.tanh(FACTOR * x + 0.044715 * x**3))
 
@@ -185,6 +244,8 @@ def overflowing(x):
     return x / 2 * (1 + (grown - 1) / (grown + 1))
 
 
-@lab.mutant("gelu", "the numbers go through Python's math or NumPy, where no gradient follows")
+@lab.mutant(
+    "gelu", "the numbers go through Python's math or NumPy, where no gradient follows"
+)
 def cut_off(x):
     return gelu_by_loops(x.detach()).to(x.dtype)

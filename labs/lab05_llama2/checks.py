@@ -34,10 +34,14 @@ NTK = {"scaling": "ntk", "factor": 3.0}
     points=2,
     section="RMSNorm: a LayerNorm that does not centre",
     hints=(
-        "One line for the mean of squares over the last axis, one to divide; keepdim=True keeps the shapes compatible.",
-        "eps goes inside the root: it is added to the mean of squares, not to the root.",
-        "Take x.float() first, norm that, return to x.dtype at the end. 300 squared is infinite in fp16.",
-        "e = x.float(), then e * torch.rsqrt(e.square().mean(-1, keepdim=True) + eps), then .to(x.dtype) * weight.",
+        "One line for the mean of squares over the last axis, one to divide; "
+        "keepdim=True keeps the shapes compatible.",
+        "eps goes inside the root: it is added to the mean of squares, not to the "
+        "root.",
+        "Take x.float() first, norm that, return to x.dtype at the end. 300 squared "
+        "is infinite in fp16.",
+        "e = x.float(), then e * torch.rsqrt(e.square().mean(-1, keepdim=True) + "
+        "eps), then .to(x.dtype) * weight.",
     ),
     solution=("happyllm_support.model.layers:RMSNorm",),
     no_functions=("torch.nn.functional.rms_norm", "torch.rms_norm"),
@@ -46,20 +50,38 @@ NTK = {"scaling": "ntk", "factor": 3.0}
 def rms_norm(rms_norm: Remote) -> None:
     x = 2 * randn(2, 3, 5, seed=1) + 0.7
     weight = 1.5 + randn(5, seed=2)
-    expect_close(rms_norm(x, weight, 4.0), reference.rms_norm(x, weight, 4.0), "the result for eps 4")
-    by_hand = [[norm_by_hand(vector, 1e-5) for vector in row] for row in (0.003 * x).tolist()]
+    expect_close(
+        rms_norm(x, weight, 4.0),
+        reference.rms_norm(x, weight, 4.0),
+        "the result for eps 4",
+    )
+    by_hand = [
+        [norm_by_hand(vector, 1e-5) for vector in row] for row in (0.003 * x).tolist()
+    ]
     want = (torch.tensor(by_hand) * weight.double()).float()
-    expect_close(rms_norm(0.003 * x, weight), want, "the result for small numbers and the default eps", tolerance=3e-5)
+    expect_close(
+        rms_norm(0.003 * x, weight),
+        want,
+        "the result for small numbers and the default eps",
+        tolerance=3e-5,
+    )
     worked = rms_norm(torch.tensor([1.0, 7.0]), torch.ones(2), 11.0)
     expect_close(worked, torch.tensor([1 / 6, 7 / 6]), "the example with eps 11")
     if not right_so_far():
         return
     cotangent = randn(2, 3, 5, seed=4)
-    _, (x_grad, weight_grad, *_), _ = rms_norm.gradients(x, weight, 0.9, cotangent=cotangent)
+    _, (x_grad, weight_grad, *_), _ = rms_norm.gradients(
+        x, weight, 0.9, cotangent=cotangent
+    )
     exact = [x.double().requires_grad_(), weight.double().requires_grad_()]
-    plain = exact[0] / (exact[0].pow(2).sum(-1, keepdim=True) / 5 + 0.9).sqrt() * exact[1]
+    plain = (
+        exact[0] / (exact[0].pow(2).sum(-1, keepdim=True) / 5 + 0.9).sqrt() * exact[1]
+    )
     plain.backward(cotangent.double())
-    for name, got, want in (("x", x_grad, exact[0].grad), ("weight", weight_grad, exact[1].grad)):
+    for name, got, want in (
+        ("x", x_grad, exact[0].grad),
+        ("weight", weight_grad, exact[1].grad),
+    ):
         assert want is not None
         if reached(got, name):
             expect_close(got, want.float(), f"the gradient of {name}", tolerance=1e-4)
@@ -68,29 +90,53 @@ def rms_norm(rms_norm: Remote) -> None:
     many = 3.0 + randn(2, 2048, seed=3)
     many, ones = many.bfloat16(), torch.ones(2048, dtype=torch.bfloat16)
     got = rms_norm(many, ones, 1e-6)
-    if expect_close(got, reference.rms_norm(many, ones, 1e-6), "the result for bf16", tolerance=0.02):
+    if expect_close(
+        got, reference.rms_norm(many, ones, 1e-6), "the result for bf16", tolerance=0.02
+    ):
         largest = float((got.double().square().mean(-1).sqrt() - 1).abs().max())
-        expect(largest < 1e-3, f"for bf16, the root mean square of the result is off by {largest:.4f}; it should be 1")
+        expect(
+            largest < 1e-3,
+            f"for bf16, the root mean square of the result is off by {largest:.4f}; "
+            "it should be 1",
+        )
     gains = (1.5 + randn(2048, seed=5)).bfloat16()
-    want = torch.tensor([norm_by_hand(row, 1e-6) for row in many.tolist()], dtype=torch.float64) * gains.double()
+    want = (
+        torch.tensor(
+            [norm_by_hand(row, 1e-6) for row in many.tolist()], dtype=torch.float64
+        )
+        * gains.double()
+    )
     got = rms_norm(many, gains, 1e-6)
-    expect_close(got, want.bfloat16(), "the result for bf16 with gains other than 1", tolerance=0.02)
+    expect_close(
+        got,
+        want.bfloat16(),
+        "the result for bf16 with gains other than 1",
+        tolerance=0.02,
+    )
     outlier = torch.ones(64, dtype=torch.float16)
     outlier[7] = 300.0
     gains = (1.5 + randn(64, seed=6)).half()
-    want = torch.tensor(norm_by_hand(outlier.tolist(), 1e-5), dtype=torch.float64) * gains.double()
+    want = (
+        torch.tensor(norm_by_hand(outlier.tolist(), 1e-5), dtype=torch.float64)
+        * gains.double()
+    )
     got = rms_norm(outlier, gains)
-    expect_close(got, want.half(), "the result for fp16 with one channel at 300", tolerance=2e-3)
+    expect_close(
+        got, want.half(), "the result for fp16 with one channel at 300", tolerance=2e-3
+    )
 
 
 @lab.check(
     points=3,
     section="Fast pairs and slow pairs",
     hints=(
-        "D/2 numbers: the first is 1, each of the others is the one before times theta^(-2/D).",
-        "The exponents are -2i/D for i = 0 .. D/2 - 1: torch.arange(0, head_dim, 2) / head_dim, and a minus sign.",
+        "D/2 numbers: the first is 1, each of the others is the one before times "
+        "theta^(-2/D).",
+        "The exponents are -2i/D for i = 0 .. D/2 - 1: torch.arange(0, head_dim, 2) / "
+        "head_dim, and a minus sign.",
         "linear works on the frequencies, ntk on theta: neither needs the other.",
-        "linear: f / factor. ntk: the unscaled formula with theta * factor ** (head_dim / (head_dim - 2)).",
+        "linear: f / factor. ntk: the unscaled formula with theta * factor ** "
+        "(head_dim / (head_dim - 2)).",
     ),
     solution=(
         "happyllm_support.model.rope_scaling:inverse_frequencies",
@@ -99,21 +145,40 @@ def rms_norm(rms_norm: Remote) -> None:
 )
 def rope_frequencies(rope_frequencies: Remote) -> None:
     default = rope_frequencies(8)
-    expect_close(default, torch.tensor([1.0, 0.1, 0.01, 0.001]), "the result for D = 8 and the default theta")
-    for head_dim, theta, settings in ((10, 500.0, {}), (8, 10_000.0, LINEAR), (6, 500.0, NTK), (8, 90.0, NTK)):
+    expect_close(
+        default,
+        torch.tensor([1.0, 0.1, 0.01, 0.001]),
+        "the result for D = 8 and the default theta",
+    )
+    for head_dim, theta, settings in (
+        (10, 500.0, {}),
+        (8, 10_000.0, LINEAR),
+        (6, 500.0, NTK),
+        (8, 90.0, NTK),
+    ):
         if settings == LINEAR and not right_so_far():
             return
         got = rope_frequencies(head_dim, theta, **settings)
         kind = settings.get("scaling", "none")
         want = reference.rope_frequencies(head_dim, theta, **settings)
         if expect_close(got, want, f"the result for D = {head_dim}, scaling {kind}"):
-            # The slowest pairs are small beside the fastest: here each counts by its own size.
+            # The slowest pairs are small beside the fastest: here each counts by its
+            # own size.
             ratio = got / torch.tensor(frequencies_by_hand(head_dim, theta, **settings))
-            expect_close(ratio, torch.ones_like(ratio), f"got / expected for scaling {kind}", trivial=True)
+            expect_close(
+                ratio,
+                torch.ones_like(ratio),
+                f"got / expected for scaling {kind}",
+                trivial=True,
+            )
     same = rope_frequencies(8, 10_000.0, factor=4.0)
-    expect_close(same, default, "the result for factor 4 without scaling, which changes nothing,")
+    expect_close(
+        same, default, "the result for factor 4 without scaling, which changes nothing,"
+    )
     stretched = rope_frequencies(8, 10_000.0, scaling="ntk", factor=8.0)
-    expect_close(stretched, torch.tensor([1.0, 0.05, 0.0025, 0.000125]), "the example for ntk")
+    expect_close(
+        stretched, torch.tensor([1.0, 0.05, 0.0025, 0.000125]), "the example for ntk"
+    )
     if not right_so_far():
         return
     rope_frequencies.raises(ValueError, 7, 10_000.0)
@@ -125,11 +190,14 @@ def rope_frequencies(rope_frequencies: Remote) -> None:
     needs=("rope_frequencies",),
     section="RoPE: turning instead of adding",
     hints=(
-        "Keep the frequencies as a buffer, multiply each position with each of them, take cosine and sine.",
+        "Keep the frequencies as a buffer, multiply each position with each of them, "
+        "take cosine and sine.",
         "positions[:, None, :, None] * inv_freq has the shape (B, 1, T, D/2).",
         "Both halves of D hold the same angles: torch.cat((angles, angles), dim=-1).",
-        "__init__: self.register_buffer('inv_freq', rope_frequencies(...), persistent=False). forward: angles = "
-        "positions[:, None, :, None] * self.inv_freq, both halves from torch.cat, return angles.cos(), angles.sin().",
+        "__init__: self.register_buffer('inv_freq', rope_frequencies(...), "
+        "persistent=False). forward: angles = "
+        "positions[:, None, :, None] * self.inv_freq, both halves from torch.cat, "
+        "return angles.cos(), angles.sin().",
     ),
     solution=("happyllm_support.model.rope:RotaryPositions",),
 )
@@ -140,10 +208,20 @@ def RotaryPositions(RotaryPositions: Remote) -> None:
     if not right_so_far():
         return
     learned = ", ".join(name for name, _ in rotary.named_parameters())
-    if not expect(not learned, f"it has a parameter ({learned}); frequencies are not learned: keep them as a buffer"):
+    if not expect(
+        not learned,
+        f"it has a parameter ({learned}); frequencies are not learned: keep them as a "
+        "buffer",
+    ):
         return
     for settings in ({"theta": 700.0, **LINEAR}, {"theta": 700.0, **NTK}):
-        expect_angles(RotaryPositions(8, **settings)(positions), positions, 8, settings, tolerance=2e-5)
+        expect_angles(
+            RotaryPositions(8, **settings)(positions),
+            positions,
+            8,
+            settings,
+            tolerance=2e-5,
+        )
     if not right_so_far():
         return
     far = torch.tensor([[1000, 1003, 17]])
@@ -155,10 +233,18 @@ def RotaryPositions(RotaryPositions: Remote) -> None:
 
 
 def _angles(head_dim: int = 6, theta: float = 20.0) -> tuple[Tensor, Tensor]:
-    return reference.RotaryPositions(head_dim, theta=theta)(torch.tensor([[0, 1, 2, 3, 4], [9, 2, 30, 4, 5]]))
+    return reference.RotaryPositions(head_dim, theta=theta)(
+        torch.tensor([[0, 1, 2, 3, 4], [9, 2, 30, 4, 5]])
+    )
 
 
-def _check_rotation(function: Remote, exact, pairs: list[tuple[int, int]], quarter: list[float], seed: int) -> None:
+def _check_rotation(
+    function: Remote,
+    exact,
+    pairs: list[tuple[int, int]],
+    quarter: list[float],
+    seed: int,
+) -> None:
     """What both layouts have to do, each with its own pairs."""
     cos, sin = _angles()
     x = randn(2, 3, 5, 6, seed=seed)
@@ -169,7 +255,9 @@ def _check_rotation(function: Remote, exact, pairs: list[tuple[int, int]], quart
     example = function(torch.tensor([[[[1.0, 2.0, 3.0, 4.0]]]]), zero, one)
     expect_close(example, torch.tensor([[[quarter]]]), "the example, a quarter turn")
     shared = function(x, cos[1:], sin[1:])
-    expect_close(shared, exact(x, cos[1:], sin[1:]), "the result when all rows share the angles")
+    expect_close(
+        shared, exact(x, cos[1:], sin[1:]), "the result when all rows share the angles"
+    )
     if not right_so_far():
         return
     rough = cancelling(cos, sin, pairs, seed)
@@ -178,21 +266,31 @@ def _check_rotation(function: Remote, exact, pairs: list[tuple[int, int]], quart
     if expect_close(got, want.bfloat16(), "the result for bf16", tolerance=0.02):
         small = [a for a, _ in pairs]
         what = "for bf16, where two products nearly cancel, the result"
-        expect_close(got[..., small].float(), want[..., small].float(), what, tolerance=0.02)
+        expect_close(
+            got[..., small].float(), want[..., small].float(), what, tolerance=0.02
+        )
 
 
 @lab.check(
     points=3,
     section="RoPE: turning instead of adding",
     hints=(
-        "Split the last axis into two halves a and b; each pair (a[i], b[i]) is a point in the plane that turns.",
+        "Split the last axis into two halves a and b; each pair (a[i], b[i]) is a "
+        "point in the plane that turns.",
         "The minus sign belongs to the first half: a cos - b sin, and b cos + a sin.",
-        "With cos and sin of width D: x * cos + torch.cat((-b, a), dim=-1) * sin, which is fp32, then .to(x.dtype).",
+        "With cos and sin of width D: x * cos + torch.cat((-b, a), dim=-1) * sin, "
+        "which is fp32, then .to(x.dtype).",
     ),
     solution=("happyllm_support.model.rope:apply_rope",),
 )
 def apply_rope(apply_rope: Remote) -> None:
-    _check_rotation(apply_rope, reference.apply_rope, [(0, 3), (1, 4), (2, 5)], [-3.0, -4.0, 1.0, 2.0], seed=10)
+    _check_rotation(
+        apply_rope,
+        reference.apply_rope,
+        [(0, 3), (1, 4), (2, 5)],
+        [-3.0, -4.0, 1.0, 2.0],
+        seed=10,
+    )
     q, k = randn(2, 1, 2, 1, 8, seed=12)
     scores = []
     for p, r in ((5, 2), (105, 102)):
@@ -207,23 +305,28 @@ def apply_rope(apply_rope: Remote) -> None:
     points=2,
     section="Which two channels make a pair?",
     hints=(
-        "The formula is that of apply_rope; only a and b are other channels: x[..., 0::2] and x[..., 1::2].",
+        "The formula is that of apply_rope; only a and b are other channels: x[..., "
+        "0::2] and x[..., 1::2].",
         "The angle of pair i is in channel i of cos and sin, so take their first half.",
-        "Put the results back where they came from: torch.stack((a', b'), dim=-1).flatten(-2).",
+        "Put the results back where they came from: torch.stack((a', b'), "
+        "dim=-1).flatten(-2).",
     ),
     solution=("happyllm_support.model.rope:apply_rope_interleaved",),
 )
 def apply_rope_interleaved(apply_rope_interleaved: Remote) -> None:
     pairs = [(0, 1), (2, 3), (4, 5)]
     exact = reference.apply_rope_interleaved
-    _check_rotation(apply_rope_interleaved, exact, pairs, [-2.0, 1.0, -4.0, 3.0], seed=20)
+    _check_rotation(
+        apply_rope_interleaved, exact, pairs, [-2.0, 1.0, -4.0, 3.0], seed=20
+    )
 
 
 @lab.check(
     points=2,
     section="Which two channels make a pair?",
     hints=(
-        "Look at the rows of one head as D/2 pairs; afterwards there are to be 2 halves. That is a transposition.",
+        "Look at the rows of one head as D/2 pairs; afterwards there are to be 2 "
+        "halves. That is a transposition.",
         "Reshape to (heads, D/2, 2, ...), exchange the axes 1 and 2, reshape back.",
         "The shape behind the rows is weight.shape[1:], which is empty for a bias.",
     ),
@@ -232,10 +335,14 @@ def apply_rope_interleaved(apply_rope_interleaved: Remote) -> None:
 def interleaved_to_half_split(interleaved_to_half_split: Remote) -> None:
     rows = torch.arange(1.0, 13.0)
     want = rows[[0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11]]
-    expect_close(interleaved_to_half_split(rows, 6), want, "the order of the rows of two heads")
+    expect_close(
+        interleaved_to_half_split(rows, 6), want, "the order of the rows of two heads"
+    )
     weight = randn(32, 16, seed=30)
     got = interleaved_to_half_split(weight, 8)
-    expect_close(got, reference.interleaved_to_half_split(weight, 8), "the weight of four heads")
+    expect_close(
+        got, reference.interleaved_to_half_split(weight, 8), "the weight of four heads"
+    )
     other = interleaved_to_half_split(randn(32, 16, seed=31), 8)
     cos, sin = _angles(8)
     x, ours, theirs = randn(2, 5, 16, seed=32), [], []
@@ -245,7 +352,11 @@ def interleaved_to_half_split(interleaved_to_half_split: Remote) -> None:
         ours.append(reference.apply_rope(heads(x @ new.T, 8), cos, sin))
         theirs.append(reference.apply_rope_interleaved(heads(x @ old.T, 8), cos, sin))
     scores = theirs[0] @ theirs[1].transpose(-2, -1)
-    expect_close(ours[0] @ ours[1].transpose(-2, -1), scores, "the matrix of scores with the converted weights")
+    expect_close(
+        ours[0] @ ours[1].transpose(-2, -1),
+        scores,
+        "the matrix of scores with the converted weights",
+    )
     if right_so_far():
         interleaved_to_half_split.raises(ValueError, torch.ones(10, 3), 4)
 
@@ -277,7 +388,9 @@ def SwiGLU(SwiGLU: Remote) -> None:
         _, _, gradients = mlp.gradients(x, cotangent=torch.ones_like(x))
         expect_names(gradients, set(weights))
     expect_close(got, by_name(x).detach())
-    gate, up, down = (weights[f"{name}_proj.weight"].double() for name in ("gate", "up", "down"))
+    gate, up, down = (
+        weights[f"{name}_proj.weight"].double() for name in ("gate", "up", "down")
+    )
     g = x.double() @ gate.T
     expect_close(got, (((g / (1 + (-g).exp())) * (x.double() @ up.T)) @ down.T).float())
     expect_close(mlp(x[0, 0]), by_name(x[0, 0]).detach(), "the result for one vector")
@@ -288,14 +401,22 @@ def SwiGLU(SwiGLU: Remote) -> None:
     needs=("rms_norm", "RotaryPositions", "apply_rope", "SwiGLU"),
     section="The whole model",
     hints=(
-        "Begin with the forward of RMSNorm (one line) and Block (two, as in lab 04), then Attention, then SmallLlama.",
-        "Attention: project, split into heads, turn queries and keys (not values), attend causally, join, o_proj.",
-        "Key heads: k.repeat_interleave(H // K, dim=1), or enable_gqa=True; `repeat` deals them out in turn.",
-        "SmallLlama: tok_emb, cos and sin once, the blocks in an nn.ModuleList called blocks, final_norm, lm_head.",
-        "Attention: q = apply_rope(self.q_proj(x).unflatten(-1, (H, D)).transpose(1, 2), cos, sin), k alike with K "
-        "heads, v not turned; y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True), then "
-        "self.o_proj(y.transpose(1, 2).flatten(2)). Block: x = x + self.attn(self.attn_norm(x), cos, sin), then MLP. "
-        "SmallLlama: for block in self.blocks: x = block(x, cos, sin); return self.lm_head(self.final_norm(x)).",
+        "Begin with the forward of RMSNorm (one line) and Block (two, as in lab 04), "
+        "then Attention, then SmallLlama.",
+        "Attention: project, split into heads, turn queries and keys (not values), "
+        "attend causally, join, o_proj.",
+        "Key heads: k.repeat_interleave(H // K, dim=1), or enable_gqa=True; `repeat` "
+        "deals them out in turn.",
+        "SmallLlama: tok_emb, cos and sin once, the blocks in an nn.ModuleList called "
+        "blocks, final_norm, lm_head.",
+        "Attention: q = apply_rope(self.q_proj(x).unflatten(-1, (H, D)).transpose(1, "
+        "2), cos, sin), k alike with K "
+        "heads, v not turned; y = F.scaled_dot_product_attention(q, k, v, "
+        "is_causal=True, enable_gqa=True), then "
+        "self.o_proj(y.transpose(1, 2).flatten(2)). Block: x = x + "
+        "self.attn(self.attn_norm(x), cos, sin), then MLP. "
+        "SmallLlama: for block in self.blocks: x = block(x, cos, sin); return "
+        "self.lm_head(self.final_norm(x)).",
     ),
     solution=(
         "happyllm_support.model.llama2:Llama2",
@@ -304,12 +425,23 @@ def SwiGLU(SwiGLU: Remote) -> None:
     ),
 )
 def SmallLlama(SmallLlama: Remote) -> None:
-    grouped = {"vocab_size": 29, "n_layer": 2, "n_head": 6, "n_kv_head": 2, "d_model": 48, "d_ff": 20}
+    grouped = {
+        "vocab_size": 29,
+        "n_layer": 2,
+        "n_head": 6,
+        "n_kv_head": 2,
+        "d_model": 48,
+        "d_ff": 20,
+    }
     ids = torch.randint(29, (2, 7), generator=torch.Generator().manual_seed(51))
     plain = torch.arange(7).expand(2, -1)
     for sizes, settings, seed in (
         (grouped, {}, 50),
-        ({**grouped, "n_kv_head": 3, "n_layer": 1}, {"rope_theta": 60.0, "norm_eps": 0.03}, 53),
+        (
+            {**grouped, "n_kv_head": 3, "n_layer": 1},
+            {"rope_theta": 60.0, "norm_eps": 0.03},
+            53,
+        ),
     ):
         weights = llama_weights(**sizes, seed=seed)
         model = SmallLlama(**sizes, **settings)
@@ -317,7 +449,14 @@ def SmallLlama(SmallLlama: Remote) -> None:
             return
         exact = reference.SmallLlama(**sizes, **settings)
         exact.load_state_dict(weights)
-        by_hand = partial(llama_by_hand, weights, ids, n_head=6, n_kv_head=sizes["n_kv_head"], **settings)
+        by_hand = partial(
+            llama_by_hand,
+            weights,
+            ids,
+            n_head=6,
+            n_kv_head=sizes["n_kv_head"],
+            **settings,
+        )
         got = model(ids)
         cotangent = randn(2, 7, 29, seed=52)
         if isinstance(got, Tensor) and got.shape == cotangent.shape:
@@ -333,11 +472,18 @@ def SmallLlama(SmallLlama: Remote) -> None:
         for name, parameter in exact.named_parameters():
             if not reached(gradients[name], name):
                 return
-            expect_close(gradients[name], parameter.grad, f"the gradient of {name}", tolerance=1e-3)
+            expect_close(
+                gradients[name],
+                parameter.grad,
+                f"the gradient of {name}",
+                tolerance=1e-3,
+            )
         positions = torch.tensor([[0, 1, 2, 3, 9, 10, 11], [4, 5, 8, 12, 13, 17, 30]])
         apart = model(ids, positions=positions)
         what = "the result of model(ids, positions=...)"
-        expect_close(apart, exact(ids, positions=positions).detach(), what, tolerance=1e-4)
+        expect_close(
+            apart, exact(ids, positions=positions).detach(), what, tolerance=1e-4
+        )
         expect_close(apart, by_hand(positions), what, tolerance=1e-4)
 
         later = model(ids, positions=plain + 100)
@@ -349,4 +495,7 @@ def SmallLlama(SmallLlama: Remote) -> None:
         what = "the result for the tokens before one that was exchanged"
         expect_close(changed[:, :5], got[:, :5], what, tolerance=1e-4, trivial=True)
         moved = (changed[:, 5:] - got[:, 5:]).abs().amax(-1)
-        expect(bool((moved > 1e-3).all()), "exchanging a token does not change the logits of it and the next one")
+        expect(
+            bool((moved > 1e-3).all()),
+            "exchanging a token does not change the logits of it and the next one",
+        )

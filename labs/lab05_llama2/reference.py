@@ -10,7 +10,11 @@ from happyllm_support.model.attention import Attention
 from happyllm_support.model.layers import Block, RMSNorm, SwiGLU
 from happyllm_support.model.llama2 import Llama2, Llama2Config
 from happyllm_support.model.rope import RotaryPositions as _RotaryPositions
-from happyllm_support.model.rope import apply_rope, apply_rope_interleaved, interleaved_to_half_split
+from happyllm_support.model.rope import (
+    apply_rope,
+    apply_rope_interleaved,
+    interleaved_to_half_split,
+)
 
 __all__ = [
     "Attention",
@@ -35,11 +39,17 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-5) -> Tensor:
 def _scaling(kind: str | None, factor: float) -> _rope_scaling.RopeScaling | None:
     if kind is None:
         return None
-    return _rope_scaling.RopeScaling(kind=kind, factor=factor, original_max_seq_len=1)  # which neither kind looks at
+    return _rope_scaling.RopeScaling(
+        kind=kind, factor=factor, original_max_seq_len=1
+    )  # which neither kind looks at
 
 
 def rope_frequencies(
-    head_dim: int, theta: float = 10000.0, *, scaling: str | None = None, factor: float = 1.0
+    head_dim: int,
+    theta: float = 10000.0,
+    *,
+    scaling: str | None = None,
+    factor: float = 1.0,
 ) -> Tensor:
     """The package's function, with the scaling as two arguments."""
     return _rope_scaling.rope_frequencies(head_dim, theta, _scaling(scaling, factor))[0]
@@ -49,7 +59,12 @@ class RotaryPositions(_RotaryPositions):
     """The package's module, with the scaling as two arguments."""
 
     def __init__(
-        self, head_dim: int, *, theta: float = 10000.0, scaling: str | None = None, factor: float = 1.0
+        self,
+        head_dim: int,
+        *,
+        theta: float = 10000.0,
+        scaling: str | None = None,
+        factor: float = 1.0,
     ) -> None:
         super().__init__(head_dim, theta=theta, scaling=_scaling(scaling, factor))
 
@@ -69,6 +84,14 @@ class SmallLlama(Llama2):
         rope_theta: float = 10000.0,
         norm_eps: float = 1e-5,
     ) -> None:
-        sizes = {"n_layer": n_layer, "n_head": n_head, "n_kv_head": n_kv_head, "d_model": d_model, "d_ff": d_ff}
+        sizes = {
+            "n_layer": n_layer,
+            "n_head": n_head,
+            "n_kv_head": n_kv_head,
+            "d_model": d_model,
+            "d_ff": d_ff,
+        }
         theta = {"rope_theta": rope_theta, "norm_eps": norm_eps}
-        super().__init__(Llama2Config(vocab_size=vocab_size, max_seq_len=1_000_000, **sizes, **theta))
+        super().__init__(
+            Llama2Config(vocab_size=vocab_size, max_seq_len=1_000_000, **sizes, **theta)
+        )

@@ -1,4 +1,6 @@
-"""The rendered book, made once: by whichever test process comes first, and again when a source has changed."""
+"""The rendered book, made once: by whichever test process comes first, and again when a
+source has changed.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ PATIENCE_S = 300
 
 @contextmanager
 def only_one_process(lock: Path) -> Iterator[None]:
-    """Hold a lock folder; one that is older than any build can last belonged to a process that was killed."""
+    """Hold a lock folder; one that is older than any build can last belonged to a
+    process that was killed.
+    """
     lock.parent.mkdir(parents=True, exist_ok=True)
     while True:
         try:

@@ -1,4 +1,6 @@
-"""The book's frame: contents, links from messages, offline pages, numbers on the hand-written pages."""
+"""The book's frame: contents, links from messages, offline pages, numbers on the
+hand-written pages.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ from typing import Any
 import pytest
 import yaml
 
-from happyllm_support import cli, device
+from happyllm_support import cli
+from happyllm_support.machine import device
 from tools import book, sphinx_package
 
 ROOT = book.ROOT
@@ -27,8 +30,14 @@ PAGES = sorted(BOOK.rglob("*.md"))
 
 
 def blocks(path: Path, language: str) -> list[str]:
-    """The fenced code blocks of a page in one language, also those inside longer fences."""
-    return re.findall(rf"^ *```{language}\n(.*?)^ *```$", path.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    """The fenced code blocks of a page in one language, also those inside longer
+    fences.
+    """
+    return re.findall(
+        rf"^ *```{language}\n(.*?)^ *```$",
+        path.read_text("utf-8"),
+        re.MULTILINE | re.DOTALL,
+    )
 
 
 # Contents.
@@ -36,8 +45,12 @@ def blocks(path: Path, language: str) -> list[str]:
 
 def test_every_chapter_is_in_the_contents() -> None:
     """A new chapter has to be entered, and an entry has a chapter."""
-    chapters = {f"chapters/{path.stem}.ipynb" for path in ROOT.glob("chapters/[0-9][0-9]_*.md")}
-    assert {name for name in book.toc_files(TOC) if name.startswith("chapters/")} == chapters
+    chapters = {
+        f"chapters/{path.stem}.ipynb" for path in ROOT.glob("chapters/[0-9][0-9]_*.md")
+    }
+    assert {
+        name for name in book.toc_files(TOC) if name.startswith("chapters/")
+    } == chapters
     assert chapters, "there are no chapters"
 
 
@@ -45,12 +58,20 @@ def test_every_page_is_in_the_contents() -> None:
     """No page of the book is unreachable; generated tables are included by other pages."""
     pages = {path.relative_to(ROOT).with_suffix("").as_posix() for path in PAGES}
     included = {"book/benchmarks_table", "book/labs_table"}
-    assert pages - included == {name for name in book.toc_files(TOC) if name.startswith("book/")}
+    assert pages - included == {
+        name for name in book.toc_files(TOC) if name.startswith("book/")
+    }
 
 
 def test_every_public_module_has_an_api_page() -> None:
-    """All modules are documented, those behind others in a section of the same page; commands by their help."""
-    documented = {module for page in PAGES for module in re.findall(r"automodule:: ([\w.]+)", page.read_text("utf-8"))}
+    """All modules are documented, those behind others in a section of the same page;
+    commands by their help.
+    """
+    documented = {
+        module
+        for page in PAGES
+        for module in re.findall(r"automodule:: ([\w.]+)", page.read_text("utf-8"))
+    }
     modules = set()
     for path in PACKAGE.rglob("*.py"):
         names = path.relative_to(ROOT).with_suffix("").parts
@@ -74,19 +95,25 @@ def test_every_problem_of_the_doctor_has_a_section(code: str) -> None:
 
 
 def test_links_in_messages_lead_to_a_section() -> None:
-    """Whatever anchor of the troubleshooting page our code names is there, and each one is named."""
+    """Whatever anchor of the troubleshooting page our code names is there, and each one
+    is named.
+    """
     named = {*device.CODES, *cli.SECTIONS.values()}
     for folder in ("happyllm_support", "tools", "tests", "benchmarks"):
         for path in [*ROOT.glob(f"{folder}/**/*.py"), ROOT / "conftest.py"]:
             text = path.read_text("utf-8")
             named |= set(re.findall(r"troubleshooting(?:\.html|\.md)?#([\w-]+)", text))
-            if not {"grading", "labs"} & set(path.relative_to(ROOT).parts):  # where a section is one of a chapter
+            if not {"grading", "labs"} & set(
+                path.relative_to(ROOT).parts
+            ):  # where a section is one of a chapter
                 named |= set(re.findall(r"\bsection=\"([\w-]+)", text))
     assert named == targets(BOOK / "troubleshooting.md")
 
 
 def literals() -> Iterator[str]:
-    """The string constants of our code, with neighbouring literals joined as Python joins them."""
+    """The string constants of our code, with neighbouring literals joined as Python
+    joins them.
+    """
     for pattern in ("happyllm_support/**/*.py", "tools/*.py", "tests/conftest.py"):
         for path in ROOT.glob(pattern):
             for node in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -95,20 +122,30 @@ def literals() -> Iterator[str]:
 
 
 def test_quoted_messages_are_what_the_programs_say() -> None:
-    """Each symptom (a block in the language `text`) consists of pieces of messages; … stands for what differs."""
+    """Each symptom (a block in the language `text`) consists of pieces of messages; …
+    stands for what differs.
+    """
     said = "\0".join(literals())
-    lines = [line for block in blocks(BOOK / "troubleshooting.md", "text") for line in block.splitlines()]
+    lines = [
+        line
+        for block in blocks(BOOK / "troubleshooting.md", "text")
+        for line in block.splitlines()
+    ]
     assert len(lines) > 20
     for line in lines:
         for piece in re.sub(r"^(setup|happyllm): error: ", "", line).split("…"):
             piece = piece.strip(" ;,")
-            assert len(piece) < 8 or piece in said, f"{piece!r} of {line!r} is said nowhere"
+            assert len(piece) < 8 or piece in said, (
+                f"{piece!r} of {line!r} is said nowhere"
+            )
 
 
 # Numbers and terms on hand-written pages.
 
 
-@pytest.mark.parametrize("path", [p for p in PAGES if ">>> " in p.read_text("utf-8")], ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", [p for p in PAGES if ">>> " in p.read_text("utf-8")], ids=lambda p: p.stem
+)
 def test_examples_print_what_the_page_shows(path: Path) -> None:
     """All blocks of a page run in order, in one namespace."""
     source = "\n".join(blocks(path, "pycon"))
@@ -128,14 +165,19 @@ def test_prose_of_the_self_test_repeats_computed_numbers() -> None:
     said = [
         f"approx {1 / math.log(2):.4f}",
         f"approx {math.log(2):.4f}$",
-        f"approx {1 / (1 + math.exp(-0.25)):.4f}$ and $L \\approx {after:.4f}$: it fell by\n{math.log(2) - after:.3f}",
+        f"approx {1 / (1 + math.exp(-0.25)):.4f}$ and $L \\approx {after:.4f}$: it "
+        f"fell by\n{math.log(2) - after:.3f}",
         f"{0.1 * (1**2 + 0.5**2):.3f}$; the difference",
         f"{entropy}$ bits, which is {entropy * math.log(2):.2f} nats",
-        f"approx {math.log2(3):.3f}$ bits whatever comes. The difference, {math.log2(3) - entropy:.3f} bits",
-        f"{softmax[0]:.4f}, {softmax[1]:.4f}, {softmax[2]:.2f}. The loss is $-\\ln {softmax[0]:.4f} = ",
+        f"approx {math.log2(3):.3f}$ bits whatever comes. The difference, "
+        f"{math.log2(3) - entropy:.3f} bits",
+        f"{softmax[0]:.4f}, {softmax[1]:.4f}, {softmax[2]:.2f}. The loss is $-\\ln "
+        f"{softmax[0]:.4f} = ",
         f"= {-math.log(softmax[0]):.4f}$",
-        f"approx {math.log(8192):.3f}$ nats, which is exactly {math.log2(8192):.0f} bits",
-        f"= {2.0 / math.log(2) / 4.0:.3f}$ bits and Y ${1.5} / \\ln 2 / 2.5 = {1.5 / math.log(2) / 2.5:.3f}$",
+        f"approx {math.log(8192):.3f}$ nats, which is exactly {math.log2(8192):.0f} "
+        "bits",
+        f"= {2.0 / math.log(2) / 4.0:.3f}$ bits and Y ${1.5} / \\ln 2 / 2.5 = "
+        f"{1.5 / math.log(2) / 2.5:.3f}$",
     ]
     assert [text for text in said if text not in page] == []
 
@@ -143,9 +185,14 @@ def test_prose_of_the_self_test_repeats_computed_numbers() -> None:
 def test_ids_in_the_picture_are_those_of_gpt2() -> None:
     """`To be or not to`, and the next token."""
     home = Path(os.environ.get("HAPPYLLM_HOME", Path.home() / ".cache" / "happyllm"))
-    found = [*home.rglob("encoder.json"), *ROOT.parent.glob("shared/data/**/encoder.json")]
+    found = [
+        *home.rglob("encoder.json"),
+        *ROOT.parent.glob("shared/data/**/encoder.json"),
+    ]
     if not found:
-        pytest.skip("GPT-2's encoder.json is not in the cache (happyllm data fetch gpt2)")
+        pytest.skip(
+            "GPT-2's encoder.json is not in the cache (happyllm data fetch gpt2)"
+        )
     ids = json.loads(found[0].read_text("utf-8"))
     expected = [str(ids[token]) for token in ("To", "Ġbe", "Ġor", "Ġnot", "Ġto")]
     figure = (BOOK / "figures" / "flow.html").read_text("utf-8")
@@ -155,12 +202,16 @@ def test_ids_in_the_picture_are_those_of_gpt2() -> None:
 
 
 def test_terms_are_in_the_glossary() -> None:
-    """{term}`x` of pages and chapters is an entry, and each English entry has a Chinese one under it."""
+    """{term}`x` of pages and chapters is an entry, and each English entry has a Chinese
+    one under it.
+    """
     entries = blocks(BOOK / "glossary.md", r"\{glossary\}")[0]
     terms = [line for line in entries.splitlines() if line and not line.startswith(" ")]
     assert len(terms) % 2 == 0 and len(set(terms)) == len(terms)
     for english, chinese in zip(terms[::2], terms[1::2], strict=True):
-        assert english.replace("é", "e").isascii() and re.search(r"[\u4e00-\u9fff]", chinese), (english, chinese)
+        assert english.replace("é", "e").isascii() and re.search(
+            r"[\u4e00-\u9fff]", chinese
+        ), (english, chinese)
     assert terms[::2] == sorted(terms[::2], key=str.lower)
     used: set[str] = set()
     for path in [*PAGES, *ROOT.glob("chapters/*.md")]:
@@ -170,10 +221,19 @@ def test_terms_are_in_the_glossary() -> None:
 
 
 def test_commands_of_the_reference_exist(capsys: pytest.CaptureFixture[str]) -> None:
-    """The table of the page on the command line has each command, and each command its page of help."""
-    listed = re.findall(r"^\| `happyllm ([a-z ]+)` \|", (BOOK / "api" / "cli.md").read_text("utf-8"), re.MULTILINE)
+    """The table of the page on the command line has each command, and each command its
+    page of help.
+    """
+    listed = re.findall(
+        r"^\| `happyllm ([a-z ]+)` \|",
+        (BOOK / "api" / "cli.md").read_text("utf-8"),
+        re.MULTILINE,
+    )
     groups = [line.split()[0] for line in listed if " " in line]
-    assert re.findall(r"command-help:: (.+)", (BOOK / "api" / "cli.md").read_text("utf-8")) == listed
+    assert (
+        re.findall(r"command-help:: (.+)", (BOOK / "api" / "cli.md").read_text("utf-8"))
+        == listed
+    )
     assert len(listed) >= 9
     for command in listed:
         assert cli.main([*command.split(), "--help"]) == 0
@@ -181,21 +241,38 @@ def test_commands_of_the_reference_exist(capsys: pytest.CaptureFixture[str]) -> 
     for group in dict.fromkeys(groups):
         cli.main([group, "--help"])
         offered = re.search(r"\{([a-z,]+)\}", capsys.readouterr().out)
-        assert offered and {f"{group} {name}" for name in offered[1].split(",")} <= set(listed)
+        assert offered and {f"{group} {name}" for name in offered[1].split(",")} <= set(
+            listed
+        )
 
 
 def test_claims_name_existing_chapters_once_each() -> None:
-    """Every row of the table of claims: a claim, a chapter, a result whose numbers stand in that chapter."""
+    """Every row of the table of claims: a claim, a chapter, a result whose numbers
+    stand in that chapter.
+    """
     table = (BOOK / "claims.md").read_text("utf-8")
-    rows = re.findall(r"^\* - (.+?)\n  - (.+?)\n  - (.+?)(?=^\* - |^:::)", table, re.MULTILINE | re.DOTALL)
-    claims = [row for row in rows if row[0] != "One reads"]  # each part has a table with a head of its own
+    rows = re.findall(
+        r"^\* - (.+?)\n  - (.+?)\n  - (.+?)(?=^\* - |^:::)",
+        table,
+        re.MULTILINE | re.DOTALL,
+    )
+    claims = [
+        row for row in rows if row[0] != "One reads"
+    ]  # each part has a table with a head of its own
     assert len(claims) > 4
     for claim, chapter, result in claims:
         name = re.search(r"<\.\./(chapters/\w+)>", chapter)
         assert name and (ROOT / f"{name[1]}.md").is_file(), (claim, chapter)
-        text = (ROOT / f"{name[1]}.md").read_text("utf-8").replace("_", "").replace(",", "")
+        text = (
+            (ROOT / f"{name[1]}.md")
+            .read_text("utf-8")
+            .replace("_", "")
+            .replace(",", "")
+        )
         for number in re.findall(r"\d[\d,.]*\d|\d", result):
-            found = re.search(rf"(?<![\d.]){re.escape(number.replace(',', ''))}(?![\d.]\d)", text)
+            found = re.search(
+                rf"(?<![\d.]){re.escape(number.replace(',', ''))}(?![\d.]\d)", text
+            )
             assert found, f"{number} of {result!r} is nowhere in {name[1]}.md"
     assert len({claim for claim, _, _ in claims}) == len(claims)
 
@@ -204,7 +281,9 @@ def test_claims_name_existing_chapters_once_each() -> None:
 
 
 class References(HTMLParser):
-    """Addresses that a browser loads by itself when it shows a page, and the anchors of the page."""
+    """Addresses that a browser loads by itself when it shows a page, and the anchors of
+    the page.
+    """
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -217,9 +296,18 @@ class References(HTMLParser):
         """Collect from one tag."""
         found = dict(attrs)
         self.anchors |= {value for key in ("id", "name") if (value := found.get(key))}
-        if tag in ("script", "img", "iframe", "source", "video", "embed") and (address := found.get("src")):
+        if tag in ("script", "img", "iframe", "source", "video", "embed") and (
+            address := found.get("src")
+        ):
             self.loaded.append(address)
-        if tag == "link" and found.get("rel") not in ("next", "prev", "canonical", "index", "search", "author"):
+        if tag == "link" and found.get("rel") not in (
+            "next",
+            "prev",
+            "canonical",
+            "index",
+            "search",
+            "author",
+        ):
             self.loaded.append(found.get("href") or "")
         if tag == "a" and (address := found.get("href")):
             self.links.append(address)
@@ -231,13 +319,25 @@ def pages(html: Path) -> dict[Path, References]:
     return {path: References(path.read_text("utf-8")) for path in html.rglob("*.html")}
 
 
-def test_no_page_loads_anything_from_outside(pages: dict[Path, References], html: Path) -> None:
+def test_no_page_loads_anything_from_outside(
+    pages: dict[Path, References], html: Path
+) -> None:
     """Scripts, styles, fonts and images all lie in build/html."""
     outside = re.compile(r"^(https?:)?//")
-    found = {f"{path.name}: {a}" for path, page in pages.items() for a in page.loaded if outside.match(a)}
+    found = {
+        f"{path.name}: {a}"
+        for path, page in pages.items()
+        for a in page.loaded
+        if outside.match(a)
+    }
     for path in html.rglob("*.css"):
         css = path.read_text("utf-8")
-        found |= {f"{path.name}: {a}" for a in re.findall(r"(?:url\(|@import)\s*[\"']?((?:https?:)?//[^\"')]+)", css)}
+        found |= {
+            f"{path.name}: {a}"
+            for a in re.findall(
+                r"(?:url\(|@import)\s*[\"']?((?:https?:)?//[^\"')]+)", css
+            )
+        }
     assert not found
     assert len(pages) > 20
 
@@ -261,19 +361,31 @@ def test_links_inside_the_book_arrive(pages: dict[Path, References]) -> None:
 def test_formulas_come_from_the_book_itself(html: Path) -> None:
     """MathJax and its fonts are copied, and the page with formulas names the copy."""
     assert (html / "_static" / "mathjax" / "tex-mml-chtml.js").is_file()
-    assert list((html / "_static" / "mathjax" / "output" / "chtml" / "fonts" / "woff-v2").glob("*.woff"))
-    assert "_static/mathjax/tex-mml-chtml.js" in (html / "book" / "prerequisites.html").read_text("utf-8")
+    assert list(
+        (html / "_static" / "mathjax" / "output" / "chtml" / "fonts" / "woff-v2").glob(
+            "*.woff"
+        )
+    )
+    assert "_static/mathjax/tex-mml-chtml.js" in (
+        html / "book" / "prerequisites.html"
+    ).read_text("utf-8")
 
 
 def test_benchmark_table_is_shown(html: Path) -> None:
     """Each row of benchmarks/results.json stands on the page."""
     rows = json.loads((ROOT / "benchmarks" / "results.json").read_text("utf-8"))["rows"]
-    shown = re.sub(r"<[^>]+>", "", (html / "book" / "benchmarks.html").read_text("utf-8"))
+    shown = re.sub(
+        r"<[^>]+>", "", (html / "book" / "benchmarks.html").read_text("utf-8")
+    )
     assert rows and [row["row"] for row in rows if row["row"] not in shown] == []
 
 
-def test_without_a_repository_there_are_no_repository_buttons(pages: dict[Path, References]) -> None:
-    """No button leads to an address that was made up; a source may be cited, in the text of a tooltip."""
+def test_without_a_repository_there_are_no_repository_buttons(
+    pages: dict[Path, References],
+) -> None:
+    """No button leads to an address that was made up; a source may be cited, in the
+    text of a tooltip.
+    """
     for path, page in pages.items():
         if path.parent.name == "chapters":
             text = path.read_text("utf-8")
@@ -285,24 +397,36 @@ def test_without_a_repository_there_are_no_repository_buttons(pages: dict[Path, 
 
 
 def test_repository_switches_the_buttons_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One setting, from the environment or the file, decides over source, issue and Colab buttons."""
+    """One setting, from the environment or the file, decides over source, issue and
+    Colab buttons.
+    """
     monkeypatch.delenv("HAPPYLLM_REPOSITORY", raising=False)
     plain = book.settings()
-    assert "launch_buttons" not in plain and not plain["html"].get("use_repository_button")
+    assert "launch_buttons" not in plain and not plain["html"].get(
+        "use_repository_button"
+    )
     monkeypatch.setenv("HAPPYLLM_REPOSITORY", "https://example.org/owner/name/")
     found = book.settings()
     assert found["repository"]["url"] == "https://example.org/owner/name"
-    assert found["launch_buttons"]["colab_url"] and found["html"]["use_repository_button"]
+    assert (
+        found["launch_buttons"]["colab_url"] and found["html"]["use_repository_button"]
+    )
     monkeypatch.setenv("HAPPYLLM_REPOSITORY", "owner/name")
     with pytest.raises(book.BookError, match="'owner/name' is not of the form"):
         book.settings()
 
 
-def test_missing_page_is_an_error_and_left_out_of_a_draft(monkeypatch: Any, tmp_path: Path, capsys: Any) -> None:
+def test_missing_page_is_an_error_and_left_out_of_a_draft(
+    monkeypatch: Any, tmp_path: Path, capsys: Any
+) -> None:
     """A name in the contents without a file behind it."""
     (tmp_path / "book").mkdir()
     (tmp_path / "book" / "index.md").write_text("# Title\n")
-    toc = {"format": "jb-book", "root": "book/index", "parts": [{"caption": "A", "chapters": [{"file": "book/b"}]}]}
+    toc = {
+        "format": "jb-book",
+        "root": "book/index",
+        "parts": [{"caption": "A", "chapters": [{"file": "book/b"}]}],
+    }
     (tmp_path / "book" / "_toc.yml").write_text(yaml.safe_dump(toc))
     monkeypatch.setattr(book, "ROOT", tmp_path)
     with pytest.raises(book.BookError, match="book/b"):
@@ -311,8 +435,12 @@ def test_missing_page_is_an_error_and_left_out_of_a_draft(monkeypatch: Any, tmp_
     assert "book/b" in capsys.readouterr().out
 
 
-def test_fingerprint_follows_the_sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A change of a page, a notebook or the repository makes the rendered book out of date; a cache file does not."""
+def test_fingerprint_follows_the_sources(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A change of a page, a notebook or the repository makes the rendered book out of
+    date; a cache file does not.
+    """
     for name in ("book/index.md", "chapters/00_a.ipynb", "happyllm_support/a.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("one")

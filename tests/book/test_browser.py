@@ -1,8 +1,9 @@
 """Every page in a browser, without a network: both themes, desktop and phone.
 
-A page fails for a message on the console, a request that fails or that leaves this machine, an image without a text, or
-something that makes the page scroll sideways. The browser is an installed Chromium or Chrome (CHROMIUM names
-another), else Playwright's own; without any the tests are skipped by name (fail with HAPPYLLM_REQUIRE_BROWSER set).
+A page fails for a message on the console, a request that fails or that leaves this
+machine, an image without a text, or something that makes the page scroll sideways. The
+browser is an installed Chromium or Chrome (CHROMIUM names another), else Playwright's
+own; without any the tests are skipped by name (fail with HAPPYLLM_REQUIRE_BROWSER set).
 """
 
 from __future__ import annotations
@@ -71,7 +72,9 @@ class QuietServer(http.server.SimpleHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def base_url(html: Path) -> Iterator[str]:
     """The book over http on the loopback address."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(QuietServer, directory=str(html)))
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(QuietServer, directory=str(html))
+    )
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}/"
@@ -81,18 +84,27 @@ def base_url(html: Path) -> Iterator[str]:
 
 
 class View:
-    """A window of one theme and size, with everything that went wrong on the page that it shows."""
+    """A window of one theme and size, with everything that went wrong on the page that
+    it shows.
+    """
 
-    def __init__(self, browser: Any, base: str, *, theme: str = "light", size: str = "desktop") -> None:
+    def __init__(
+        self, browser: Any, base: str, *, theme: str = "light", size: str = "desktop"
+    ) -> None:
         width, height = WIDTHS[size]
         viewport = {"width": width, "height": height}
-        self.context = browser.new_context(viewport=viewport, color_scheme=theme, is_mobile=size == "phone")
+        self.context = browser.new_context(
+            viewport=viewport, color_scheme=theme, is_mobile=size == "phone"
+        )
         self.base, self.theme, self.size = base, theme, size
         self.problems: list[str] = []
         self.context.route("**/*", self._stay_inside)
         self.page = self.context.new_page()
         self.page.on("console", self._note_message)
-        self.page.on("pageerror", lambda error: self.problems.append(f"error in a script: {error}"))
+        self.page.on(
+            "pageerror",
+            lambda error: self.problems.append(f"error in a script: {error}"),
+        )
         self.page.on("requestfailed", self._note_failure)
         self.page.on("response", self._note_status)
 
@@ -104,7 +116,8 @@ class View:
             route.abort()
 
     def _note_failure(self, request: Any) -> None:
-        # A page that is left while its icon is loading gives the request up; refused ones are noted above.
+        # A page that is left while its icon is loading gives the request up; refused
+        # ones are noted above.
         if request.failure != "net::ERR_ABORTED":
             self.problems.append(f"request failed: {request.url} ({request.failure})")
 
@@ -117,7 +130,9 @@ class View:
             self.problems.append(f"status {response.status}: {response.url}")
 
     def open(self, address: str) -> Any:
-        """Load a page, and wait until its fonts are there, its formulas set and its layout done."""
+        """Load a page, and wait until its fonts are there, its formulas set and its
+        layout done.
+        """
         self.problems.clear()
         self.page.goto(self.base + address, wait_until="load")
         self.page.evaluate(SETTLED)
@@ -139,7 +154,10 @@ def views(browser: Any, base_url: str) -> Iterator[list[View]]:
     """One window for each theme and size, used by all pages in turn."""
     with ExitStack() as stack:
         kinds = itertools.product(THEMES, WIDTHS)
-        yield [stack.enter_context(opened(browser, base_url, theme=theme, size=size)) for theme, size in kinds]
+        yield [
+            stack.enter_context(opened(browser, base_url, theme=theme, size=size))
+            for theme, size in kinds
+        ]
 
 
 def documents() -> list[str]:
@@ -149,10 +167,17 @@ def documents() -> list[str]:
 
 
 def test_no_page_is_left_out(html: Path) -> None:
-    """What the tests below open is all there is, apart from the listings of source code."""
-    there = {path.relative_to(html).with_suffix("").as_posix() for path in html.rglob("*.html")}
+    """What the tests below open is all there is, apart from the listings of source
+    code.
+    """
+    there = {
+        path.relative_to(html).with_suffix("").as_posix()
+        for path in html.rglob("*.html")
+    }
     expected = {*documents(), *GENERATED}
-    assert {name for name in there if not name.startswith(("_modules/", "_static/"))} == {*expected, "index", PROGRESS}
+    assert {
+        name for name in there if not name.startswith(("_modules/", "_static/"))
+    } == {*expected, "index", PROGRESS}
 
 
 @pytest.mark.parametrize("document", [*documents(), *GENERATED])
@@ -161,10 +186,19 @@ def test_page(views: list[View], document: str) -> None:
     problems: list[str] = []
     for view in views:
         page = view.open(f"{document}.html")
-        found = [page.evaluate(SIDEWAYS), page.evaluate(UNSET_MATH), *page.evaluate(CUT_OFF), *page.evaluate(NO_ALT)]
+        found = [
+            page.evaluate(SIDEWAYS),
+            page.evaluate(UNSET_MATH),
+            *page.evaluate(CUT_OFF),
+            *page.evaluate(NO_ALT),
+        ]
         shown = page.evaluate(THEME)
         found += [f"the theme is {shown!r}"] if shown != view.theme else []
-        problems += [f"{view.theme}, {view.size}: {problem}" for problem in view.problems + found if problem]
+        problems += [
+            f"{view.theme}, {view.size}: {problem}"
+            for problem in view.problems + found
+            if problem
+        ]
     assert not problems, "\n".join(problems)
 
 
@@ -173,7 +207,9 @@ def test_listings_of_source_code(browser: Any, base_url: str, html: Path) -> Non
     with opened(browser, base_url, theme="dark", size="phone") as view:
         for path in sorted((html / "_modules").rglob("*.html")):
             sideways = view.open(path.relative_to(html).as_posix()).evaluate(SIDEWAYS)
-            assert not view.problems and not sideways, f"{path.name}: {view.problems} {sideways}"
+            assert not view.problems and not sideways, (
+                f"{path.name}: {view.problems} {sideways}"
+            )
 
 
 def test_first_page_leads_to_the_book(browser: Any, base_url: str) -> None:
@@ -182,45 +218,98 @@ def test_first_page_leads_to_the_book(browser: Any, base_url: str) -> None:
         view.page.goto(f"{base_url}index.html")
         view.page.wait_for_url("**/book/index.html")
         assert view.page.title().startswith("Happy-LLM from Scratch")
-        assert not [problem for problem in view.problems if "outside" in problem or "status" in problem]
+        assert not [
+            problem
+            for problem in view.problems
+            if "outside" in problem or "status" in problem
+        ]
 
 
 def sample_of_progress(folder: Path, html: Path) -> Path:
     """A page of progress with everything that can be on it, beside nothing else."""
     labs = load_all(book.ROOT / "labs")[0]
     progress = Progress()
-    lines = ["This is what comes out when the scores are not divided by sqrt(head_dim).", "x" * 300]
+    lines = [
+        "This is what comes out when the scores are not divided by sqrt(head_dim).",
+        "x" * 300,
+    ]
     for minute in range(30):
         for lab in labs:
             verdicts = []
             for number, check in enumerate(lab.checks.values()):
                 status = list(Status)[(minute + number) % 4]
                 points = check.points if status is Status.PASS else 0
-                found = Diagnosis(symptom=lines[number % 2]) if status in (Status.FAIL, Status.BLOCKED) else None
-                verdicts.append(Verdict(id=check.id, status=status, points=points, of=check.points, diagnosis=found))
-            progress.record(lab.id, list(lab.checks), verdicts, time=f"2026-01-31T12:{minute:02d}:00Z")
+                found = (
+                    Diagnosis(symptom=lines[number % 2])
+                    if status in (Status.FAIL, Status.BLOCKED)
+                    else None
+                )
+                verdicts.append(
+                    Verdict(
+                        id=check.id,
+                        status=status,
+                        points=points,
+                        of=check.points,
+                        diagnosis=found,
+                    )
+                )
+            progress.record(
+                lab.id,
+                list(lab.checks),
+                verdicts,
+                time=f"2026-01-31T12:{minute:02d}:00Z",
+            )
     path = folder / "progress.html"
-    path.write_text(render(labs, progress, book=html, to_book=f"{html.as_uri()}/", note="One line. " * 30), "utf-8")
+    path.write_text(
+        render(
+            labs,
+            progress,
+            book=html,
+            to_book=f"{html.as_uri()}/",
+            note="One line. " * 30,
+        ),
+        "utf-8",
+    )
     return path
 
 
 @pytest.mark.parametrize("size", WIDTHS)
 @pytest.mark.parametrize("theme", THEMES)
-def test_progress_page(browser: Any, base_url: str, html: Path, tmp_path: Path, theme: str, size: str) -> None:
-    """As the grader writes it, and with much on it: no complaint, in the theme of the system, readable."""
+def test_progress_page(
+    browser: Any, base_url: str, html: Path, tmp_path: Path, theme: str, size: str
+) -> None:
+    """As the grader writes it, and with much on it: no complaint, in the theme of the
+    system, readable.
+    """
     sample = sample_of_progress(tmp_path, html)
-    for base, address in ((base_url, f"{PROGRESS}.html"), (f"{tmp_path.as_uri()}/", sample.name)):
+    for base, address in (
+        (base_url, f"{PROGRESS}.html"),
+        (f"{tmp_path.as_uri()}/", sample.name),
+    ):
         with opened(browser, base, theme=theme, size=size) as view:
             page = view.open(address)
-            assert not view.problems and not page.evaluate(SIDEWAYS), (view.problems, page.evaluate(SIDEWAYS))
-            red = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0]")
+            assert not view.problems and not page.evaluate(SIDEWAYS), (
+                view.problems,
+                page.evaluate(SIDEWAYS),
+            )
+            red = page.evaluate(
+                "getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0]"
+            )
             assert (int(red) > 200) == (theme == "light")
-            assert page.locator("section tbody tr").count() >= 20 and page.locator("script").count() == 0
+            assert (
+                page.locator("section tbody tr").count() >= 20
+                and page.locator("script").count() == 0
+            )
     statuses = {status.value for status in Status}
-    assert {row.partition("'>")[2] for row in re.findall(r"class='status [^<]+", sample.read_text("utf-8"))} == statuses
+    assert {
+        row.partition("'>")[2]
+        for row in re.findall(r"class='status [^<]+", sample.read_text("utf-8"))
+    } == statuses
 
 
-def test_the_page_on_the_labs_leads_to_the_progress(browser: Any, base_url: str) -> None:
+def test_the_page_on_the_labs_leads_to_the_progress(
+    browser: Any, base_url: str
+) -> None:
     """There and back again."""
     with opened(browser, base_url) as view:
         view.open("book/labs.html").get_by_role("link", name="Your progress").click()
@@ -248,7 +337,9 @@ def test_search_finds_a_page(browser: Any, base_url: str) -> None:
     with opened(browser, base_url) as view:
         page = view.open("search.html?q=perplexity")
         page.wait_for_selector("#search-results li a")
-        found = page.locator("#search-results li a").evaluate_all("all => all.map(a => a.getAttribute('href'))")
+        found = page.locator("#search-results li a").evaluate_all(
+            "all => all.map(a => a.getAttribute('href'))"
+        )
         assert any("prerequisites" in address for address in found), found
         assert not view.problems
 
@@ -256,7 +347,9 @@ def test_search_finds_a_page(browser: Any, base_url: str) -> None:
 def test_answers_unfold(browser: Any, base_url: str) -> None:
     """The answers of the self-test are hidden until asked for."""
     with opened(browser, base_url) as view:
-        answer = view.open("book/prerequisites.html").locator("div.solution.dropdown").first
+        answer = (
+            view.open("book/prerequisites.html").locator("div.solution.dropdown").first
+        )
         text = answer.locator("p:not(.admonition-title)").first
         assert not text.is_visible()
         answer.locator(".toggle-button").first.click()
@@ -264,9 +357,15 @@ def test_answers_unfold(browser: Any, base_url: str) -> None:
 
 
 def test_opened_as_files(browser: Any, html: Path) -> None:
-    """Without any server: a double click on a page shows it with style, theme and formulas."""
+    """Without any server: a double click on a page shows it with style, theme and
+    formulas.
+    """
     with opened(browser, html.as_uri() + "/", theme="dark") as view:
-        for name in ("book/index.html", "book/prerequisites.html", "chapters/01_tokenizers.html"):
+        for name in (
+            "book/index.html",
+            "book/prerequisites.html",
+            "chapters/01_tokenizers.html",
+        ):
             page = view.open(name)
             assert page.evaluate(THEME) == "dark"
             assert not page.evaluate(UNSET_MATH) and not page.evaluate(SIDEWAYS)

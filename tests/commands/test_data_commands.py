@@ -10,7 +10,7 @@ import pytest
 
 from happyllm_support.commands import data
 from happyllm_support.commands.data import parse_fractions, reservoir_sample
-from happyllm_support.text import download, registry
+from happyllm_support.text.corpora import download, registry
 
 
 def test_list_as_table_and_json(run):
@@ -22,15 +22,22 @@ def test_list_as_table_and_json(run):
 
 
 def test_sample_is_seeded_and_filtered(run, corpus):
-    corpus.write_text("".join(f"English number {i}\n\n中文第{i}号\n\n" for i in range(50)), "utf-8")
+    corpus.write_text(
+        "".join(f"English number {i}\n\n中文第{i}号\n\n" for i in range(50)), "utf-8"
+    )
     first = run("data", "sample", corpus, "-n", "4")[1]
     assert first.count("--- ") == 4 and "--- 4 of 4 (" in first
     assert run("data", "sample", corpus, "-n", "4")[1] == first
     assert run("data", "sample", corpus, "-n", "4", "--seed", "1")[1] != first
-    out = run("data", "sample", corpus, "--number", "9", "--language", "zh", "--jsonl")[1]
+    out = run("data", "sample", corpus, "--number", "9", "--language", "zh", "--jsonl")[
+        1
+    ]
     texts = [json.loads(line)["text"] for line in out.splitlines()]
     assert len(texts) == 9 and all(text.startswith("中文第") for text in texts)
-    assert len(run("data", "sample", corpus, "-n", "1000", "--jsonl")[1].splitlines()) == 100
+    assert (
+        len(run("data", "sample", corpus, "-n", "1000", "--jsonl")[1].splitlines())
+        == 100
+    )
 
 
 def test_sample_cuts_long_documents(run, tmp_path):
@@ -50,7 +57,9 @@ def test_reservoir_gives_every_document_the_same_chance():
     for seed in range(3000):
         for item in reservoir_sample(map(str, range(10)), 3, seed):
             counts[int(item)] += 1
-    assert sum(counts) == 9000 and all(780 < count < 1020 for count in counts)  # 900 expected, deviation 25
+    assert sum(counts) == 9000 and all(
+        780 < count < 1020 for count in counts
+    )  # 900 expected, deviation 25
 
 
 @pytest.mark.parametrize(
@@ -66,7 +75,17 @@ def test_fractions_are_read(text, expected):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "train", "train=x", "train=0.5", "train=1.5,valid=-0.5", "a=.5,a=.5", "../a=1", "a=nan"]
+    "text",
+    [
+        "",
+        "train",
+        "train=x",
+        "train=0.5",
+        "train=1.5,valid=-0.5",
+        "a=.5,a=.5",
+        "../a=1",
+        "a=nan",
+    ],
 )
 def test_bad_fractions_are_refused(text):
     with pytest.raises(ValueError, match="--split"):
@@ -118,33 +137,54 @@ def server(monkeypatch):
         served.shutdown()
 
 
-GPT2_PARTS = {name: f"the content of {name}\n".encode() for name in registry.REGISTRY["gpt2"].parts}
+GPT2_PARTS = {
+    name: f"the content of {name}\n".encode()
+    for name in registry.REGISTRY["gpt2"].parts
+}
 
 
 @pytest.fixture
 def small_gpt2(monkeypatch, tmp_path):
-    """The entry `gpt2` with the paths that it has, and small contents that come from this machine."""
+    """The entry `gpt2` with the paths that it has, and small contents that come from
+    this machine.
+    """
     real = registry.REGISTRY["gpt2"]
     parts = {}
     for name, content in GPT2_PARTS.items():
         (tmp_path / name).write_bytes(content)
         digest = "sha256:" + hashlib.sha256(content).hexdigest()
         urls = ((tmp_path / name).as_uri(),)
-        parts[name] = dataclasses.replace(real.parts[name], size=len(content), digest=digest, urls=urls)
-    monkeypatch.setitem(registry.REGISTRY, "gpt2", dataclasses.replace(real, parts=parts))
+        parts[name] = dataclasses.replace(
+            real.parts[name], size=len(content), digest=digest, urls=urls
+        )
+    monkeypatch.setitem(
+        registry.REGISTRY, "gpt2", dataclasses.replace(real, parts=parts)
+    )
     return tmp_path
 
 
 def test_fetching_gpt2_brings_weights_and_vocabulary(run, small_gpt2, cache):
-    assert GPT2_PARTS.keys() == {"config.json", "model.safetensors", "encoder.json", "vocab.bpe"}
+    assert GPT2_PARTS.keys() == {
+        "config.json",
+        "model.safetensors",
+        "encoder.json",
+        "vocab.bpe",
+    }
     assert run("data", "fetch", "gpt2") == (0, f"{cache / 'gpt2'}\n", "")
-    assert {path.name: path.read_bytes() for path in (cache / "gpt2").iterdir()} == GPT2_PARTS
+    assert {
+        path.name: path.read_bytes() for path in (cache / "gpt2").iterdir()
+    } == GPT2_PARTS
 
 
 def test_another_file_in_place_of_gpt2s_weights_is_refused(refused, small_gpt2, cache):
-    (small_gpt2 / "model.safetensors").write_bytes(GPT2_PARTS["model.safetensors"].swapcase())
+    (small_gpt2 / "model.safetensors").write_bytes(
+        GPT2_PARTS["model.safetensors"].swapcase()
+    )
     line = refused("data", "fetch", "gpt2")
-    assert "cannot fetch model.safetensors" in line and "it was refused and deleted" in line
+    assert (
+        "cannot fetch model.safetensors" in line
+        and "it was refused and deleted" in line
+    )
     assert not list((cache / "gpt2").glob("model.safetensors*"))
 
 
@@ -165,7 +205,10 @@ def test_truncated_and_wrong_downloads_are_refused(refused, run, server, cache):
     assert run("data", "fetch", "local-test")[0] == 0
     (cache / "local-test.txt").write_bytes(b"x" * len(server.body))
     line = refused("data", "sample", "local-test")
-    assert "local-test.txt is not the registered file: sha256:" in line and "delete it" in line
+    assert (
+        "local-test.txt is not the registered file: sha256:" in line
+        and "delete it" in line
+    )
     assert "#wrong-hash in the book" in line
     (cache / "local-test.txt").unlink()
     server.body = b"y" * len(server.body)
@@ -180,7 +223,9 @@ def test_interrupted_fetching_says_that_it_goes_on(run, server, monkeypatch):
 
     monkeypatch.setattr(data.ProgressBar, "show", interrupt)
     code, out, err = run("data", "fetch", "local-test")
-    assert (code, out) == (130, "") and err.startswith("happyllm: interrupted, what has arrived is kept")
+    assert (code, out) == (130, "") and err.startswith(
+        "happyllm: interrupted, what has arrived is kept"
+    )
     monkeypatch.undo()
 
 
@@ -188,7 +233,10 @@ def test_unreachable_server_is_one_line(refused, server):
     server.shutdown()
     server.server_close()
     line = refused("data", "fetch", "local-test")
-    assert "cannot fetch local-test.txt from http://127.0.0.1" in line and "#no-network in the book" in line
+    assert (
+        "cannot fetch local-test.txt from http://127.0.0.1" in line
+        and "#no-network in the book" in line
+    )
 
 
 @pytest.mark.parametrize(
@@ -198,7 +246,10 @@ def test_unreachable_server_is_one_line(refused, server):
         (["data", "sample", "tinyshakespeare"], "happyllm data fetch tinyshakespeare"),
         (["data", "sample", "gpt2-weights"], "not a corpus"),
         (["data", "sample", "storyworld", "-n", "0"], "--number 0"),
-        (["data", "sample", "storyworld-en", "--language", "zh", "-n", "2"], "no document in the language 'zh'"),
+        (
+            ["data", "sample", "storyworld-en", "--language", "zh", "-n", "2"],
+            "no document in the language 'zh'",
+        ),
         (["data", "sample", "storyworld", "--documents", "line"], "storyworld"),
         (["data", "fetch", "nothing"], "no corpus named 'nothing'"),
         (["data", "fetch", "wikitext-2/training"], "no part 'training'"),
@@ -214,30 +265,46 @@ def test_mistakes_with_corpora(refused, arguments, expected):
 
 def prepared(folder):
     """Every file of a dataset with its bytes."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_prepare_then_open(run, corpus, trained, tmp_path):
-    from happyllm_support.text.dataset import open_dataset
-    from happyllm_support.text.tokenizer import Tokenizer
+    from happyllm_support.text.shards.dataset import open_dataset
+    from happyllm_support.text.tokenizer.tokenizer import Tokenizer
 
     corpus.write_text(
-        "".join(f"Document number {i}.\n\n第{i}篇。\n\n" for i in range(40)) + "twice\n\ntwice\n", "utf-8"
+        "".join(f"Document number {i}.\n\n第{i}篇。\n\n" for i in range(40))
+        + "twice\n\ntwice\n",
+        "utf-8",
     )
-    code, out, err = run("data", "prepare", corpus, "--tokenizer", trained, "--output", tmp_path / "set")
-    assert (code, err) == (0, "") and "exact duplicate" in out and f"written to {tmp_path / 'set'}" in out
+    code, out, err = run(
+        "data", "prepare", corpus, "--tokenizer", trained, "--output", tmp_path / "set"
+    )
+    assert (
+        (code, err) == (0, "")
+        and "exact duplicate" in out
+        and f"written to {tmp_path / 'set'}" in out
+    )
     tokenizer = Tokenizer.load(trained)
     documents = [
         tokenizer.decode(ids, skip_special=True)
         for split in ("train", "valid", "test")
         for ids in open_dataset(tmp_path / "set", split).documents()
     ]
-    assert sorted(documents) == sorted({d for d in corpus.read_text("utf-8").split("\n\n")[:-1]} | {"twice"})
+    assert sorted(documents) == sorted(
+        {d for d in corpus.read_text("utf-8").split("\n\n")[:-1]} | {"twice"}
+    )
     # The folder's tokenizer may be named by the folder.
     assert run("tokenizer", "encode", "boat", "--tokenizer", tmp_path / "set")[0] == 0
 
 
-def test_prepare_does_not_depend_on_workers_and_takes_options(run, corpus, trained, tmp_path):
+def test_prepare_does_not_depend_on_workers_and_takes_options(
+    run, corpus, trained, tmp_path
+):
     options = [
         "--split",
         "train=0.5,valid=0.5",
@@ -254,15 +321,32 @@ def test_prepare_does_not_depend_on_workers_and_takes_options(run, corpus, train
             "data", "prepare", corpus, "storyworld-en", "--stories", "10", "--tokenizer", trained, "--output", output,
             "--workers", workers, *options,
         )  # fmt: skip
-        assert (code, err) == (0, "") and "too short" in out and "exact duplicate" not in out
+        assert (
+            (code, err) == (0, "")
+            and "too short" in out
+            and "exact duplicate" not in out
+        )
     assert prepared(tmp_path / "one") == prepared(tmp_path / "two")
     options = json.loads((tmp_path / "one" / "index.json").read_text())["options"]
     assert (options["add_bos"], options["add_eos"]) == (False, True)
-    assert sorted(os.listdir(tmp_path / "one")) == ["index.json", "tokenizer.json", "train", "valid"]
+    assert sorted(os.listdir(tmp_path / "one")) == [
+        "index.json",
+        "tokenizer.json",
+        "train",
+        "valid",
+    ]
 
 
 def test_prepare_replaces_only_when_told_to(run, refused, corpus, trained, tmp_path):
-    command = ["data", "prepare", corpus, "--tokenizer", trained, "--output", tmp_path / "set"]
+    command = [
+        "data",
+        "prepare",
+        corpus,
+        "--tokenizer",
+        trained,
+        "--output",
+        tmp_path / "set",
+    ]
     assert run(*command)[0] == 0
     before = prepared(tmp_path / "set")
     assert "is there already" in refused(*command)
@@ -278,7 +362,11 @@ def test_prepare_replaces_only_when_told_to(run, refused, corpus, trained, tmp_p
         (b"cut off \xe8\xaf", [], "at offset 8; it ends inside a character"),
         (b"", [], "corpus.txt"),
         (b" \n\n", [], "corpus.txt"),
-        (b"text\n", ["--min-chars", "99"], "cleaning removed all 1 documents: 1 too short"),
+        (
+            b"text\n",
+            ["--min-chars", "99"],
+            "cleaning removed all 1 documents: 1 too short",
+        ),
         (b"text\n", ["--split", "train=0.9"], "--split train=0.9 sum to 0.9"),
         (b"text\n", ["--workers", "0"], "workers is 0"),
         (b"text\n", ["--tokenizer", "nothing.json"], "no tokenizer 'nothing.json'"),
@@ -287,38 +375,72 @@ def test_prepare_replaces_only_when_told_to(run, refused, corpus, trained, tmp_p
         (b"text\n", ["--separator", ""], "separator is empty"),
     ],
 )
-def test_mistakes_in_preparing_leave_nothing(refused, tmp_path, trained, content, options, expected):
+def test_mistakes_in_preparing_leave_nothing(
+    refused, tmp_path, trained, content, options, expected
+):
     (tmp_path / "corpus.txt").write_bytes(content)
-    command = ["data", "prepare", tmp_path / "corpus.txt", "--tokenizer", trained, "--output", tmp_path / "set"]
+    command = [
+        "data",
+        "prepare",
+        tmp_path / "corpus.txt",
+        "--tokenizer",
+        trained,
+        "--output",
+        tmp_path / "set",
+    ]
     assert expected in refused(*command, *options)
     assert os.listdir(tmp_path) == ["corpus.txt"]
 
 
 def test_json_lines_without_the_field_are_refused_by_line(refused, tmp_path, trained):
     (tmp_path / "a.jsonl").write_text('{"text": "x"}\n{"body": "y"}\n')
-    line = refused("data", "prepare", tmp_path / "a.jsonl", "--tokenizer", trained, "--output", tmp_path / "set")
+    line = refused(
+        "data",
+        "prepare",
+        tmp_path / "a.jsonl",
+        "--tokenizer",
+        trained,
+        "--output",
+        tmp_path / "set",
+    )
     assert "a.jsonl:2: no field 'text'" in line and not (tmp_path / "set").exists()
 
 
-def test_a_full_disk_while_preparing_leaves_nothing(refused, corpus, trained, tmp_path, monkeypatch):
+def test_a_full_disk_while_preparing_leaves_nothing(
+    refused, corpus, trained, tmp_path, monkeypatch
+):
     def full(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    line = refused("data", "prepare", corpus, "--tokenizer", trained, "--output", tmp_path / "set")
-    assert "set" in line and "No space left on device" in line and "#disk-full in the book" in line
+    line = refused(
+        "data", "prepare", corpus, "--tokenizer", trained, "--output", tmp_path / "set"
+    )
+    assert (
+        "set" in line
+        and "No space left on device" in line
+        and "#disk-full in the book" in line
+    )
     assert os.listdir(tmp_path) == ["corpus.txt"]
 
 
-def test_interrupted_preparing_leaves_nothing(run, corpus, trained, tmp_path, monkeypatch):
-    from happyllm_support.text.tokenizer import Tokenizer
+def test_interrupted_preparing_leaves_nothing(
+    run, corpus, trained, tmp_path, monkeypatch
+):
+    from happyllm_support.text.tokenizer.tokenizer import Tokenizer
 
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Tokenizer, "encode", interrupt)
-    code, out, err = run("data", "prepare", corpus, "--tokenizer", trained, "--output", tmp_path / "set")
-    assert (code, out, err) == (130, "", "happyllm: interrupted, nothing was left half-written\n")
+    code, out, err = run(
+        "data", "prepare", corpus, "--tokenizer", trained, "--output", tmp_path / "set"
+    )
+    assert (code, out, err) == (
+        130,
+        "",
+        "happyllm: interrupted, nothing was left half-written\n",
+    )
     assert os.listdir(tmp_path) == ["corpus.txt"]
 
 
@@ -327,37 +449,72 @@ def test_interrupted_preparing_leaves_nothing(run, corpus, trained, tmp_path, mo
 
 @pytest.fixture
 def dataset(run, corpus, trained, tmp_path):
-    corpus.write_text("".join(f"Document number {i}.\n第{i}篇。\n\n" for i in range(40)), "utf-8")
-    command = ["data", "prepare", corpus, "--tokenizer", trained, "--output", tmp_path / "set"]
+    corpus.write_text(
+        "".join(f"Document number {i}.\n第{i}篇。\n\n" for i in range(40)), "utf-8"
+    )
+    command = [
+        "data",
+        "prepare",
+        corpus,
+        "--tokenizer",
+        trained,
+        "--output",
+        tmp_path / "set",
+    ]
     assert run(*command, "--split", "train=0.5,valid=0.5,test=0")[0] == 0
     return tmp_path / "set"
 
 
 def test_inspect_describes_every_split(run, dataset, trained):
-    from happyllm_support.text.dataset import open_dataset
-    from happyllm_support.text.tokenizer import Tokenizer
+    from happyllm_support.text.shards.dataset import open_dataset
+    from happyllm_support.text.tokenizer.tokenizer import Tokenizer
 
     code, out, err = run("data", "inspect", dataset, "--tokenizer", trained)
     tokenizer = Tokenizer.load(trained)
-    assert (code, err) == (0, "") and tokenizer.fingerprint in out and "320 ids" in out and "verified" not in out
-    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line.strip()}
+    assert (
+        (code, err) == (0, "")
+        and tokenizer.fingerprint in out
+        and "320 ids" in out
+        and "verified" not in out
+    )
+    rows = {
+        line.split()[0]: line.split()[1:] for line in out.splitlines() if line.strip()
+    }
     for split in ("train", "valid"):
         part = open_dataset(dataset, split)
         longest = max(len(ids) for ids in part.documents())
         share = f"{part.n_tokens / part.n_bytes:.3f}"
         counts = [f"{n:,}" for n in (len(part), part.n_tokens, part.n_bytes)]
-        table, begins = (line.split(maxsplit=1)[1] for line in out.splitlines() if line.startswith(split))
+        table, begins = (
+            line.split(maxsplit=1)[1]
+            for line in out.splitlines()
+            if line.startswith(split)
+        )
         assert table.split() == [*counts, share, str(longest), "1"]
-        assert begins == "begins: " + tokenizer.decode(part.document(0)).replace("\n", "\\n")
+        assert begins == "begins: " + tokenizer.decode(part.document(0)).replace(
+            "\n", "\\n"
+        )
     assert rows["test"] == ["0", "0", "0", "-", "-", "0"]
-    assert "\nverified: every shard has" in run("data", "inspect", dataset, "--verify")[1]
+    assert (
+        "\nverified: every shard has" in run("data", "inspect", dataset, "--verify")[1]
+    )
 
 
 def test_inspect_shortens_a_long_document(run, trained, tmp_path):
     (tmp_path / "long.txt").write_text("船" * 300, "utf-8")
-    command = ["data", "prepare", tmp_path / "long.txt", "--tokenizer", trained, "--output", tmp_path / "set"]
+    command = [
+        "data",
+        "prepare",
+        tmp_path / "long.txt",
+        "--tokenizer",
+        trained,
+        "--output",
+        tmp_path / "set",
+    ]
     assert run(*command, "--split", "train=1", "--no-bos")[0] == 0
-    assert run("data", "inspect", tmp_path / "set")[1].endswith(f"\ntrain begins: {'船' * 97}...\n")
+    assert run("data", "inspect", tmp_path / "set")[1].endswith(
+        f"\ntrain begins: {'船' * 97}...\n"
+    )
 
 
 def overwrite(path, at, content):
@@ -366,12 +523,22 @@ def overwrite(path, at, content):
     path.write_bytes(raw)
 
 
-def test_inspect_refuses_another_vocabulary_and_damage(refused, run, dataset, corpus, tmp_path):
+def test_inspect_refuses_another_vocabulary_and_damage(
+    refused, run, dataset, corpus, tmp_path
+):
     other = tmp_path / "other.json"
-    assert run("tokenizer", "train", corpus, "--vocab-size", "300", "--output", other)[0] == 0
+    assert (
+        run("tokenizer", "train", corpus, "--vocab-size", "300", "--output", other)[0]
+        == 0
+    )
     line = refused("data", "inspect", dataset, "--tokenizer", other)
-    assert "set was written with vocabulary" in line and "#other-vocabulary in the book" in line
-    assert "no tokenizer 'nothing'" in refused("data", "inspect", dataset, "--tokenizer", "nothing")
+    assert (
+        "set was written with vocabulary" in line
+        and "#other-vocabulary in the book" in line
+    )
+    assert "no tokenizer 'nothing'" in refused(
+        "data", "inspect", dataset, "--tokenizer", "nothing"
+    )
     assert "nothing is no dataset" in refused("data", "inspect", "nothing")
     own = (dataset / "tokenizer.json").read_bytes()
     (dataset / "tokenizer.json").write_bytes(other.read_bytes())
@@ -381,10 +548,16 @@ def test_inspect_refuses_another_vocabulary_and_damage(refused, run, dataset, co
     shard = dataset / "valid" / "shard-00000.tokens"
     overwrite(shard, 530, b"\x01")
     assert run("data", "inspect", dataset)[0] == 0
-    assert "shard-00000.tokens has SHA-256" in refused("data", "inspect", dataset, "--verify")
+    assert "shard-00000.tokens has SHA-256" in refused(
+        "data", "inspect", dataset, "--verify"
+    )
     overwrite(shard, 512, b"\xff\xff")
-    assert "shard-00000.tokens, document 0: id 65535 is out of range" in refused("data", "inspect", dataset)
-    assert "shard-00000.tokens holds id 65535 at token 0" in refused("data", "inspect", dataset, "--verify")
+    assert "shard-00000.tokens, document 0: id 65535 is out of range" in refused(
+        "data", "inspect", dataset
+    )
+    assert "shard-00000.tokens holds id 65535 at token 0" in refused(
+        "data", "inspect", dataset, "--verify"
+    )
     shard.write_bytes(shard.read_bytes()[:-1])
     assert "shard-00000.tokens is truncated" in refused("data", "inspect", dataset)
     shard.unlink()

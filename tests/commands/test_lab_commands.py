@@ -1,4 +1,6 @@
-"""`happyllm lab ...` on two small labs; the grader that starts processes is in the last part only."""
+"""`happyllm lab ...` on two small labs; the grader that starts processes is in the last
+part only.
+"""
 
 import contextlib
 import csv
@@ -63,10 +65,18 @@ def answer(monkeypatch, capsys):
 def test_a_newcomer_sees_no_points_and_where_to_begin(run, labs):
     code, out, err = run("lab", "grade")
     assert code == 0 and not err
-    assert "Lab 01: Counting   0 of 3 points" in out and "Lab 02: Words   0 of 3 points" in out
+    assert (
+        "Lab 01: Counting   0 of 3 points" in out
+        and "Lab 02: Words   0 of 3 points" in out
+    )
     assert "In all: 0 of 6 points." in out and out.count("NOT YET") == 3
-    assert "Open labs/lab01_counting/counting.py and write `total`" in out and "\x1b" not in out
-    assert max(map(len, out.splitlines())) <= 80 and not [line for line in out.splitlines() if line != line.rstrip()]
+    assert (
+        "Open labs/lab01_counting/counting.py and write `total`" in out
+        and "\x1b" not in out
+    )
+    assert max(map(len, out.splitlines())) <= 80 and not [
+        line for line in out.splitlines() if line != line.rstrip()
+    ]
 
 
 def test_a_mistake_is_named_and_the_progress_is_kept(run, labs, solve):
@@ -74,16 +84,23 @@ def test_a_mistake_is_named_and_the_progress_is_kept(run, labs, solve):
     code, out, err = run("lab", "grade", "1")
     assert code == 0 and not err and "Lab 02" not in out and "In all" not in out
     assert "lab01.mean: FAIL" in out and "next hint    make lab-hint LAB=01.mean" in out
-    assert "when the sum is divided by two" in out and "Next: change `mean` in labs/lab01_counting/counting.py" in out
+    assert (
+        "when the sum is divided by two" in out
+        and "Next: change `mean` in labs/lab01_counting/counting.py" in out
+    )
     kept = json.loads((labs / ".progress.json").read_text())
-    assert kept["labs"]["lab01"]["mean"]["status"] == "FAIL" and len(kept["history"]) == 1
+    assert (
+        kept["labs"]["lab01"]["mean"]["status"] == "FAIL" and len(kept["history"]) == 1
+    )
     assert "1 of 6 points" in (labs / "progress.html").read_text()
     solve(RIGHT)
     out = run("lab", "grade", "lab01")[1]
     assert "Well done: all 3 points.\nNext: chapter 02" in out and "FAIL" not in out
 
 
-def test_the_failures_of_one_lab_are_shown_in_detail_and_of_all_labs_the_first(run, labs, solve):
+def test_the_failures_of_one_lab_are_shown_in_detail_and_of_all_labs_the_first(
+    run, labs, solve
+):
     solve("def total(numbers):\n    return 0\n\n\ndef mean(numbers):\n    return 0.0\n")
     out = run("lab", "grade", "1")[1]
     assert "lab01.total: FAIL" in out and "lab01.mean: FAIL" in out
@@ -94,8 +111,14 @@ def test_the_failures_of_one_lab_are_shown_in_detail_and_of_all_labs_the_first(r
 def test_one_function(run, labs, solve):
     solve(RIGHT)
     out = run("lab", "grade", "01.total")[1]
-    assert "total" in out and "mean" not in out and "For the rest of the lab: make labs LAB=01" in out
-    assert list(json.loads((labs / ".progress.json").read_text())["labs"]["lab01"]) == ["total"]
+    assert (
+        "total" in out
+        and "mean" not in out
+        and "For the rest of the lab: make labs LAB=01" in out
+    )
+    assert list(json.loads((labs / ".progress.json").read_text())["labs"]["lab01"]) == [
+        "total"
+    ]
 
 
 @pytest.mark.parametrize(("text", "code"), [(RIGHT, 0), (WRONG, 1), (STUB, 1)])
@@ -111,7 +134,9 @@ def test_json(run, labs, solve):
     code, out, err = run("lab", "grade", "--json")
     found = json.loads(out)
     assert (code, err, found["points"], found["of"]) == (0, "", 1, 6)
-    assert [lab["lab"] for lab in found["labs"]] == ["lab01", "lab02"] and found["errors"] == found["notes"] == []
+    assert [lab["lab"] for lab in found["labs"]] == ["lab01", "lab02"] and found[
+        "errors"
+    ] == found["notes"] == []
 
 
 @pytest.mark.parametrize(
@@ -124,11 +149,17 @@ def test_json(run, labs, solve):
         (["hint", "7"], "there is no lab '7'"),
         (["hint", "01.x"], "lab01 has no function 'x'"),
         (["solution", "01.x"], "lab01 has no function 'x'"),
-        (["solution", "01"], "nobody can be asked, standard input is no terminal; add --yes"),
+        (
+            ["solution", "01"],
+            "nobody can be asked, standard input is no terminal; add --yes",
+        ),
         (["reset", "7"], "there is no lab '7'"),
         (["reset", "01.mean"], "a whole file is reset, not one function; write 01"),
         (["marks", "nowhere", "--output", "m.csv"], "nowhere is no folder"),
-        (["marks", ".", "--output", "m.csv", "--lab", "01.mean"], "marks are given for whole labs"),
+        (
+            ["marks", ".", "--output", "m.csv", "--lab", "01.mean"],
+            "marks are given for whole labs",
+        ),
         (["grade", "--patience", "fast"], "'fast' is no number"),
     ],
 )
@@ -141,9 +172,16 @@ def test_a_missing_or_unreadable_file(run, refused, labs):
     path.write_bytes(b"\xff")
     assert "counting.py is not UTF-8 (byte 0)" in refused("lab", "grade", "01")
     path.unlink()
-    assert "counting.py is missing; make lab-reset LAB=01" in refused("lab", "grade", "01")
+    assert "counting.py is missing; make lab-reset LAB=01" in refused(
+        "lab", "grade", "01"
+    )
     code, out, _ = run("lab", "grade")
-    assert code == 0 and "note: " in out and "make lab-reset LAB=01" in " ".join(out.split()) and "Lab 02" in out
+    assert (
+        code == 0
+        and "note: " in out
+        and "make lab-reset LAB=01" in " ".join(out.split())
+        and "Lab 02" in out
+    )
     assert run("lab", "grade", "--strict")[0] == 1
     assert json.loads(run("lab", "grade", "--json")[1])["of"] == 6
 
@@ -162,13 +200,18 @@ class Failing(FakeGrader):
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (CheckError("lab01.total: the check has compared nothing"), "lab01.total: the check has compared nothing"),
+        (
+            CheckError("lab01.total: the check has compared nothing"),
+            "lab01.total: the check has compared nothing",
+        ),
         (RuntimeError("a\nb"), "lab01.total: a b"),
         (ValueError("x"), "lab01.total: x"),
         (KeyError(), "lab01.total: KeyError"),
     ],
 )
-def test_an_error_of_the_grader_is_one_line_and_spares_the_others(run, labs, monkeypatch, error, line):
+def test_an_error_of_the_grader_is_one_line_and_spares_the_others(
+    run, labs, monkeypatch, error, line
+):
     use_fake(monkeypatch, Failing)
     monkeypatch.setattr(Failing, "error", error)
     code, out, err = run("lab", "grade")
@@ -182,11 +225,22 @@ def test_an_error_of_the_grader_is_one_line_and_spares_the_others(run, labs, mon
 def test_a_lab_that_cannot_be_loaded(run, labs):
     (labs / "lab01_counting" / "checks.py").write_text("import nothing_of_that_name\n")
     code, out, err = run("lab", "grade")
-    assert code == 3 and "Lab 02: Words" in out and "lab01: its own files cannot be loaded" in err
+    assert (
+        code == 3
+        and "Lab 02: Words" in out
+        and "lab01: its own files cannot be loaded" in err
+    )
     assert err.count("\n") == 1
-    for command in (["hint", "01"], ["solution", "01", "--yes"], ["reset", "01"], ["marks", ".", "--output", "m.csv"]):
+    for command in (
+        ["hint", "01"],
+        ["solution", "01", "--yes"],
+        ["reset", "01"],
+        ["marks", ".", "--output", "m.csv"],
+    ):
         code, out, err = run("lab", *command)
-        assert code == 3 and err.count("\n") == 1 and "lab01: its own files" in err, command
+        assert code == 3 and err.count("\n") == 1 and "lab01: its own files" in err, (
+            command
+        )
 
 
 def test_a_grader_that_cannot_start(run, labs, monkeypatch):
@@ -196,7 +250,11 @@ def test_a_grader_that_cannot_start(run, labs, monkeypatch):
 
     use_fake(monkeypatch, Refusing)
     code, out, err = run("lab", "grade")
-    assert (code, out) == (3, "") and "no process can be started" in err and err.count("\n") == 1
+    assert (
+        (code, out) == (3, "")
+        and "no process can be started" in err
+        and err.count("\n") == 1
+    )
 
 
 def test_a_progress_file_that_cannot_be_written_undoes_nothing(run, labs, monkeypatch):
@@ -205,7 +263,12 @@ def test_a_progress_file_that_cannot_be_written_undoes_nothing(run, labs, monkey
 
     monkeypatch.setattr(progress, "update", full)
     code, out, _ = run("lab", "grade")
-    assert code == 0 and "Lab 01" in out and "the progress could not be kept" in out and "No space left" in out
+    assert (
+        code == 0
+        and "Lab 01" in out
+        and "the progress could not be kept" in out
+        and "No space left" in out
+    )
 
 
 def test_a_damaged_progress_file_is_told(run, labs):
@@ -235,17 +298,31 @@ def test_watch_grades_what_was_saved_until_ctrl_c(run, labs, solve, monkeypatch)
     closed = FakeGrader.closed
     watching(monkeypatch, lambda: solve(WRONG), lambda: solve(RIGHT))
     code, out, err = run("lab", "grade", "--watch")
-    first, second, third, end = out.split("watching; save the file to grade again, Ctrl-C ends\n")
+    first, second, third, end = out.split(
+        "watching; save the file to grade again, Ctrl-C ends\n"
+    )
     assert "Lab 02" in first and "Lab 02" not in second and "lab01.mean: FAIL" in second
     assert "Well done" in third and end.strip() == "no longer watching"
     assert (code, err) == (0, "") and FakeGrader.closed == closed + 1
 
 
-def test_watch_survives_a_missing_and_a_half_written_file(run, labs, solve, monkeypatch):
+def test_watch_survives_a_missing_and_a_half_written_file(
+    run, labs, solve, monkeypatch
+):
     path = labs / "lab01_counting" / "counting.py"
-    watching(monkeypatch, path.unlink, lambda: path.write_bytes(b"\xff\xfe"), lambda: solve(RIGHT))
+    watching(
+        monkeypatch,
+        path.unlink,
+        lambda: path.write_bytes(b"\xff\xfe"),
+        lambda: solve(RIGHT),
+    )
     code, out, _ = run("lab", "grade", "01", "--watch")
-    assert code == 0 and "is missing" in out and "is not UTF-8" in out and "Well done" in out
+    assert (
+        code == 0
+        and "is missing" in out
+        and "is not UTF-8" in out
+        and "Well done" in out
+    )
 
 
 def test_watch_survives_a_file_that_vanishes_while_it_is_graded(run, labs, monkeypatch):
@@ -264,9 +341,16 @@ def test_watch_survives_a_file_that_vanishes_while_it_is_graded(run, labs, monke
 
 
 def test_hints_climb_for_the_first_function_that_does_not_pass(run, labs, solve):
-    assert run("lab", "hint", "1")[1] == "lab01.total, hint 1 of 3:\n\nfirst\n\nOne more: make lab-hint LAB=01.total\n"
+    assert (
+        run("lab", "hint", "1")[1]
+        == "lab01.total, hint 1 of 3:\n\nfirst\n\nOne more: make lab-hint "
+        "LAB=01.total\n"
+    )
     assert "hint 2 of 3:\n\nsecond" in run("lab", "hint", "lab01")[1]
-    assert "hint 3 of 3:\n\nthird\n\nThere are no more. The solution: make lab-solution" in run("lab", "hint", "01")[1]
+    assert (
+        "hint 3 of 3:\n\nthird\n\nThere are no more. The solution: make lab-solution"
+        in run("lab", "hint", "01")[1]
+    )
     assert "hint 3 of 3 (the last one, again):\n\nthird" in run("lab", "hint", "01")[1]
     assert "lab01.mean, hint 1 of 2:\n\ndivide" in run("lab", "hint", "01.mean")[1]
     solve(HALF)
@@ -275,7 +359,10 @@ def test_hints_climb_for_the_first_function_that_does_not_pass(run, labs, solve)
     solve(RIGHT)
     run("lab", "grade")
     assert "Every function of lab01 passes." in run("lab", "hint", "01")[1]
-    assert "lab01.total, hint 3 of 3 (the last one, again)" in run("lab", "hint", "01.total")[1]
+    assert (
+        "lab01.total, hint 3 of 3 (the last one, again)"
+        in run("lab", "hint", "01.total")[1]
+    )
 
 
 def test_hints_do_not_forget_what_was_graded(run, labs, solve):
@@ -289,20 +376,33 @@ def test_hints_do_not_forget_what_was_graded(run, labs, solve):
 
 
 @pytest.mark.parametrize(
-    ("typed", "shown"), [("y\n", True), ("Yes\n", True), ("n\n", False), ("\n", False), ("", False)]
+    ("typed", "shown"),
+    [("y\n", True), ("Yes\n", True), ("n\n", False), ("\n", False), ("", False)],
 )
 def test_a_solution_is_shown_after_asking(answer, labs, typed, shown):
     code, out, err = answer(typed, "lab", "solution", "01.total")
     assert code == 0 and not err
     listed, question, rest = out.partition("Show the solution of lab01.total? [y/N] ")
-    assert "happyllm_support.files.home" in listed and "def home" not in listed and question
-    assert ("def home() -> Path:" in rest) == shown and ("Nothing was shown." in rest) != shown
+    assert (
+        "happyllm_support.files.home" in listed
+        and "def home" not in listed
+        and question
+    )
+    assert ("def home() -> Path:" in rest) == shown and (
+        "Nothing was shown." in rest
+    ) != shown
     assert "\x1b" not in out
 
 
 def test_yes_asks_nothing(run, labs):
     code, out, err = run("lab", "solution", "01", "--yes")
-    assert code == 0 and not err and out.startswith("# home, from happyllm_support/files.py\n\ndef home() -> Path:")
+    assert (
+        code == 0
+        and not err
+        and out.startswith(
+            "# home, from happyllm_support/files.py\n\ndef home() -> Path:"
+        )
+    )
     assert "name no solution in the package" in run("lab", "solution", "02", "--yes")[1]
 
 
@@ -313,20 +413,33 @@ def test_reset_asks_and_keeps_a_backup(answer, labs, solve):
     path = labs / "lab01_counting" / "counting.py"
     assert "is still as it came; nothing to reset" in answer("", "lab", "reset", "1")[1]
     solve(RIGHT)
-    assert "Nothing was changed." in answer("n\n", "lab", "reset", "01")[1] and path.read_text() == RIGHT
+    assert (
+        "Nothing was changed." in answer("n\n", "lab", "reset", "01")[1]
+        and path.read_text() == RIGHT
+    )
     code, out, err = answer("y\n", "lab", "reset", "01")
     (backup,) = path.parent.glob("counting.py.*.bak")
-    assert code == 0 and not err and path.read_text() == STUB and backup.read_text() == RIGHT
+    assert (
+        code == 0
+        and not err
+        and path.read_text() == STUB
+        and backup.read_text() == RIGHT
+    )
     assert f"Your file was kept as {os.path.relpath(backup)}." in out
 
 
 def test_reset_without_a_terminal(run, refused, labs, solve):
     path = labs / "lab01_counting" / "counting.py"
     solve(RIGHT)
-    assert "nobody can be asked" in refused("lab", "reset", "01") and path.read_text() == RIGHT
+    assert (
+        "nobody can be asked" in refused("lab", "reset", "01")
+        and path.read_text() == RIGHT
+    )
     assert run("lab", "reset", "01", "--yes")[0] == 0 and path.read_text() == STUB
     path.unlink()
-    assert run("lab", "reset", "01")[0] == 0 and path.read_text() == STUB  # nothing can be lost, nobody is asked
+    assert (
+        run("lab", "reset", "01")[0] == 0 and path.read_text() == STUB
+    )  # nothing can be lost, nobody is asked
 
 
 # marks
@@ -342,7 +455,9 @@ def pupils(labs, tmp_path):
 
 
 def test_marks_go_on_after_a_broken_submission(run, labs, pupils):
-    code, out, err = run("lab", "marks", *pupils, "--output", "marks.csv", "--lab", "01")
+    code, out, err = run(
+        "lab", "marks", *pupils, "--output", "marks.csv", "--lab", "01"
+    )
     rows = list(csv.DictReader(Path("marks.csv").read_text("utf-8").splitlines()))
     assert [(r["student"], r["check"], r["status"], r["points"]) for r in rows] == [
         ("ada", "total", "PASS", "1"),
@@ -352,7 +467,11 @@ def test_marks_go_on_after_a_broken_submission(run, labs, pupils):
         ("eve", "total", "no file", "0"),
         ("eve", "mean", "no file", "0"),
     ]
-    assert code == 3 and err.startswith("happyllm: not graded: bob, lab01: SyntaxError") and err.count("\n") == 1
+    assert (
+        code == 3
+        and err.startswith("happyllm: not graded: bob, lab01: SyntaxError")
+        and err.count("\n") == 1
+    )
     assert "ada  3/3\nbob  0/3\neve  0/3\n3 students, 6 rows: marks.csv" in out
     assert not (labs / ".progress.json").exists()  # the teacher's own
 
@@ -364,7 +483,11 @@ def test_marks_replace_nothing_unless_told_to(run, refused, labs, pupils):
     )
     assert Path("marks.csv").read_text() == "mine"
     assert run("lab", "marks", pupils[0], "--output", "marks.csv", "--force")[0] == 0
-    assert Path("marks.csv").read_text().startswith("student,lab,check,status,points,of,diagnosis\n")
+    assert (
+        Path("marks.csv")
+        .read_text()
+        .startswith("student,lab,check,status,points,of,diagnosis\n")
+    )
 
 
 def test_marks_of_an_interrupted_run_are_not_written(run, labs, pupils, monkeypatch):
@@ -382,10 +505,25 @@ def test_marks_of_an_interrupted_run_are_not_written(run, labs, pupils, monkeypa
 def make(*arguments):
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
-    of_an_outer_make = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "LAB", "WATCH", "STRICT", "YES", "HAPPYLLM_PRISTINE_LABS")
-    environment = {name: value for name, value in os.environ.items() if name not in of_an_outer_make}
+    of_an_outer_make = (
+        "MAKEFLAGS",
+        "MFLAGS",
+        "MAKELEVEL",
+        "LAB",
+        "WATCH",
+        "STRICT",
+        "YES",
+        "HAPPYLLM_PRISTINE_LABS",
+    )
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in of_an_outer_make
+    }
     command = ["make", "ENV=active", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -402,7 +540,13 @@ def make(*arguments):
 )
 def test_targets_of_make(arguments, command):
     printed = make("-n", *arguments).stdout.splitlines()[-1]
-    assert printed.split() == ["python", "-m", "happyllm_support", "lab", *command.split()]
+    assert printed.split() == [
+        "python",
+        "-m",
+        "happyllm_support",
+        "lab",
+        *command.split(),
+    ]
 
 
 @pytest.mark.parametrize("target", ["lab-hint", "lab-solution", "lab-reset"])
@@ -416,16 +560,29 @@ def test_what_a_learner_writes_is_not_linted_and_pristine_labs_are_checked_on_re
     printed = make("-n", "lint").stdout
     excluded = re.search(r'ruff check \. --extend-exclude "([^"]*)"', printed)
     folders = sorted((ROOT / "labs").glob("lab[0-9][0-9]_*"))
-    assert excluded and excluded[1].split(",") == [f"labs/{f.name}/{f.name.partition('_')[2]}.py" for f in folders]
+    assert excluded and excluded[1].split(",") == [
+        f"labs/{f.name}/{f.name.partition('_')[2]}.py" for f in folders
+    ]
     assert 'test -z "" || python tools/labs.py check' in printed
-    assert 'test -z "1" || python tools/labs.py check' in make("-n", "lint", "HAPPYLLM_PRISTINE_LABS=1").stdout
+    assert (
+        'test -z "1" || python tools/labs.py check'
+        in make("-n", "lint", "HAPPYLLM_PRISTINE_LABS=1").stdout
+    )
 
 
 # With the real grader, in a process of its own
 
 
 def start(labs, *arguments):
-    command = [sys.executable, "-m", "happyllm_support", "lab", *map(str, arguments), "--labs", str(labs)]
+    command = [
+        sys.executable,
+        "-m",
+        "happyllm_support",
+        "lab",
+        *map(str, arguments),
+        "--labs",
+        str(labs),
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
@@ -458,13 +615,20 @@ def test_watch_in_a_process_of_its_own(tmp_path):
         assert "0 of 3 points" in until("watching")
         file.write_text("print('hello')\n" + WRONG)
         shown = until("watching")
-        assert "when the sum is divided by two" in " ".join(shown.split()) and "it printed   hello" in shown
+        assert (
+            "when the sum is divided by two" in " ".join(shown.split())
+            and "it printed   hello" in shown
+        )
         file.unlink()
         assert "is missing" in until("watching")
         file.write_text(RIGHT)
         assert "Well done" in until("watching")
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        left = [int(pid) for pid in children.read_text().split()] if children.exists() else []
+        left = (
+            [int(pid) for pid in children.read_text().split()]
+            if children.exists()
+            else []
+        )
         process.send_signal(signal.SIGINT)
         assert process.stdout.read().strip() == "no longer watching"
         assert process.wait(60) == 0 and process.stderr.read() == ""
@@ -481,9 +645,24 @@ def test_marks_with_the_real_grader(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "counting.py").write_text(text)
     output = tmp_path / "marks.csv"
-    with start(labs, "marks", tmp_path / "ada", tmp_path / "bob", "--output", output, "--lab", "1") as process:
+    with start(
+        labs,
+        "marks",
+        tmp_path / "ada",
+        tmp_path / "bob",
+        "--output",
+        output,
+        "--lab",
+        "1",
+    ) as process:
         _, err = process.communicate()
     assert (process.returncode, err) == (0, "")
-    rows = {(row["student"], row["check"]): row for row in csv.DictReader(output.read_text("utf-8").splitlines())}
-    assert rows["ada", "mean"]["points"] == "2" and rows["bob", "total"]["status"] == "FAIL"
+    rows = {
+        (row["student"], row["check"]): row
+        for row in csv.DictReader(output.read_text("utf-8").splitlines())
+    }
+    assert (
+        rows["ada", "mean"]["points"] == "2"
+        and rows["bob", "total"]["status"] == "FAIL"
+    )
     assert "the file cannot be imported" in rows["bob", "total"]["diagnosis"]

@@ -1,4 +1,6 @@
-"""The corpus: what people do to a grader, by accident or not. Each entry is the body of a function `double`."""
+"""The corpus: what people do to a grader, by accident or not. Each entry is the body of
+a function `double`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ class Cheat:
     Attributes:
         says: must occur in the symptom.
         body: of `double(x)`, which should return twice x.
-        top: code before it; LABS and PACKAGE are the folders of the labs and the package, OUTSIDE is a file elsewhere.
+        top: code before it; LABS and PACKAGE are the folders of the labs and the
+            package, OUTSIDE is a file elsewhere.
         seconds: the time limit.
     """
 
@@ -28,7 +31,9 @@ class Cheat:
         """The whole file; its other functions are right."""
         known = "\n".join(f"{name} = {folder!r}" for name, folder in folders.items())
         body = textwrap.indent(textwrap.dedent(self.body).strip(), "    ")
-        return f"{known}\n{textwrap.dedent(self.top)}\n{RIGHT}\n\ndef double(x):\n{body}\n"
+        return (
+            f"{known}\n{textwrap.dedent(self.top)}\n{RIGHT}\n\ndef double(x):\n{body}\n"
+        )
 
 
 CHEATS = {
@@ -330,7 +335,7 @@ CHEATS = {
         r"""
     import importlib
     try:
-        importlib.import_module('happyllm_support.text.bpe')
+        importlib.import_module('happyllm_support.text.tokenizer.bpe')
     except BaseException:
         pass
     return x + x
@@ -425,7 +430,9 @@ CHEATS = {
     return torch.ops.aten.exp.default(x) * 0 + x + x
     """,
     ),
-    "uses a library of answers": Cheat("imports transformers", "import transformers.activations\nreturn x + x"),
+    "uses a library of answers": Cheat(
+        "imports transformers", "import transformers.activations\nreturn x + x"
+    ),
     "writes a file": Cheat(
         "writes the file",
         r"""
@@ -566,7 +573,9 @@ CHEATS = {
     return x + x
     """,
     ),
-    "bad indentation": Cheat("cannot be imported: raises IndentationError", "return x\n  return 1"),
+    "bad indentation": Cheat(
+        "cannot be imported: raises IndentationError", "return x\n  return 1"
+    ),
     "leaves a thread": Cheat(
         "it leaves a thread running behind it",
         r"""

@@ -1,4 +1,6 @@
-"""Two labs without torch in a folder of their own, and a grader for them that needs no process."""
+"""Two labs without torch in a folder of their own, and a grader for them that needs no
+process.
+"""
 
 import sys
 import types
@@ -23,7 +25,8 @@ def mean(numbers: list[int]) -> float:
     raise NotYet
 '''
 RIGHT = (
-    "def total(numbers):\n    return sum(numbers)\n\n\ndef mean(numbers):\n    return total(numbers) / len(numbers)\n"
+    "def total(numbers):\n    return sum(numbers)\n\n\ndef mean(numbers):\n    "
+    "return total(numbers) / len(numbers)\n"
 )
 HALF = STUB.replace("    raise NotYet", "    return sum(numbers)", 1)
 WRONG = RIGHT.replace("/ len(numbers)", "/ 2")
@@ -52,7 +55,9 @@ def halves(numbers):
     return sum(numbers) / 2
 """
 REFERENCE = (
-    "def total(numbers):\n    return sum(numbers)\n\n\ndef mean(numbers):\n    return sum(numbers) / len(numbers)\n"
+    "def total(numbers):\n    return sum(numbers)\n\n\ndef mean(numbers):\n   "
+    " "
+    "return sum(numbers) / len(numbers)\n"
 )
 WORDS = """
 from happyllm_support.grading.compare import expect_equal
@@ -65,19 +70,28 @@ lab = Lab("Words", minutes=20)
 def longest(longest):
     expect_equal(longest("a bcd ef"), "bcd")
 """
-WORDS_STUB = STUB.partition("def total")[0] + "def longest(text: str) -> str:\n    raise NotYet\n"
+WORDS_STUB = (
+    STUB.partition("def total")[0]
+    + "def longest(text: str) -> str:\n    raise NotYet\n"
+)
 
 
 def write_labs(root):
     """Make `root/labs` with lab01_counting and lab02_words, unwritten, and return it."""
     labs = root / "labs"
     files = {
-        "lab01_counting": {"counting.py": STUB, "checks.py": CHECKS, "mutants.py": MUTANTS, "reference.py": REFERENCE},
+        "lab01_counting": {
+            "counting.py": STUB,
+            "checks.py": CHECKS,
+            "mutants.py": MUTANTS,
+            "reference.py": REFERENCE,
+        },
         "lab02_words": {
             "words.py": WORDS_STUB,
             "checks.py": WORDS,
             "mutants.py": "",
-            "reference.py": "def longest(text):\n    return max(text.split(), key=len)\n",
+            "reference.py": "def longest(text):\n    return max(text.split(), "
+            "key=len)\n",
         },
         ".stubs": {"lab01_counting.py": STUB, "lab02_words.py": WORDS_STUB},
     }
@@ -104,10 +118,15 @@ class FakeGrader:
 
     def grade(self, lab, path=None, *, only=None, on_verdict=None):
         namespace = {}
-        exec(compile((path or lab.file).read_text("utf-8-sig"), "learner", "exec"), namespace)
+        exec(
+            compile((path or lab.file).read_text("utf-8-sig"), "learner", "exec"),
+            namespace,
+        )
         verdicts = []
         for name in lab.checks if only is None else only:
-            bench = Workbench(namespace, seed=seed_of(lab.checks[name].id), filename="learner")
+            bench = Workbench(
+                namespace, seed=seed_of(lab.checks[name].id), filename="learner"
+            )
             verdicts.append(judge(lab, name, bench.handle))
             if on_verdict:
                 on_verdict(verdicts[-1])
@@ -121,4 +140,14 @@ def use_fake(monkeypatch, grader=FakeGrader):
     monkeypatch.setitem(sys.modules, "happyllm_support.grading.grader", module)
 
 
-__all__ = ["HALF", "RIGHT", "STUB", "WRONG", "FakeGrader", "NotYet", "Status", "use_fake", "write_labs"]
+__all__ = [
+    "HALF",
+    "RIGHT",
+    "STUB",
+    "WRONG",
+    "FakeGrader",
+    "NotYet",
+    "Status",
+    "use_fake",
+    "write_labs",
+]

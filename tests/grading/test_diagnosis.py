@@ -1,4 +1,6 @@
-"""From wrong to what is wrong: known mistakes told apart, patterns in numbers, calls in words."""
+"""From wrong to what is wrong: known mistakes told apart, patterns in numbers, calls in
+words.
+"""
 
 import math
 import warnings
@@ -23,14 +25,26 @@ SQUARE = torch.tensor([[1.0, 2.0], [-3.0, 0.5]])
         (WANT.reshape(6), WANT, "holds the right numbers in another shape"),
         (WANT.T.reshape(6), WANT, ""),
         (WANT[0], WANT, ""),
-        (WANT * math.nan, WANT, "holds NaN, which comes from 0 / 0, inf - inf, inf / inf or 0 * inf"),
-        (WANT / 0, WANT, "holds infinities: an exponential overflows, or a mask is added twice"),
+        (
+            WANT * math.nan,
+            WANT,
+            "holds NaN, which comes from 0 / 0, inf - inf, inf / inf or 0 * inf",
+        ),
+        (
+            WANT / 0,
+            WANT,
+            "holds infinities: an exponential overflows, or a mask is added twice",
+        ),
         (WANT * 0, WANT, "is all zeros"),
         (WANT * 0 + 3, WANT, "is the same number everywhere"),
         (-WANT, WANT, "has the wrong sign"),
         (2.5 * WANT, WANT, "is 2.5 times what it should be, everywhere"),
         (-2 * WANT, WANT, "is -2 times what it should be, everywhere"),
-        (WANT.long(), WANT.long().float() * 2, "is 0.5 times what it should be, everywhere"),
+        (
+            WANT.long(),
+            WANT.long().float() * 2,
+            "is 0.5 times what it should be, everywhere",
+        ),
         (WANT + 0.25, WANT, "is 0.25 too large, everywhere"),
         (WANT - 3, WANT, "is 3 too small, everywhere"),
         (WANT.flip(1), WANT, "is reversed along axis 1"),
@@ -40,14 +54,19 @@ SQUARE = torch.tensor([[1.0, 2.0], [-3.0, 0.5]])
         (SQUARE.T, SQUARE, "is transposed: its last two axes are exchanged"),
         (WANT**2, WANT, ""),
         (WANT, WANT, ""),
-        (torch.tensor(3.0), torch.tensor(1.0), "is 3 times what it should be, everywhere"),
+        (
+            torch.tensor(3.0),
+            torch.tensor(1.0),
+            "is 3 times what it should be, everywhere",
+        ),
         (torch.empty(0, 2), torch.empty(0, 2).double(), ""),
         (torch.complex(WANT, WANT), WANT, ""),
         (WANT.double(), WANT * 0, ""),
         (
             WANT * (1 + 5e-5),
             WANT,
-            "is almost right: a constant that is slightly off, or digits that get lost on the way",
+            "is almost right: a constant that is slightly off, or digits that get "
+            "lost on the way",
         ),
         (None, WANT, ""),
         ([1.0], WANT, ""),
@@ -103,7 +122,9 @@ def make_lab():
         expect_close(box.scale(Y), 3 * Y)
 
     lab.reference = {"scaling": scale, "boxes": lambda n: (Box(n), 1)}
-    lab.mutant("scaling", "n is ignored", section="What n is for")(lambda x, n: [2 * x, 1 / n][0])
+    lab.mutant("scaling", "n is ignored", section="What n is for")(
+        lambda x, n: [2 * x, 1 / n][0]
+    )
     lab.mutant("scaling", "n is added")(lambda x, n: scale(x, n) * 0 + x + n)
     lab.mutant("scaling", "0 is let through")(lambda x, n: n * x)
     lab.mutant("boxes", "a one is added")(lambda n: (Shifted(n), 1))
@@ -122,7 +143,9 @@ def test_each_known_mistake_is_told_from_the_others(lab):
         assert verdict.status is Status.FAIL
         assert verdict.diagnosis.mutant is mutant
         assert verdict.line == f"This is what comes out when {mutant.says}."
-        assert verdict.diagnosis.section == (mutant.section or lab.checks[mutant.target].section)
+        assert verdict.diagnosis.section == (
+            mutant.section or lab.checks[mutant.target].section
+        )
 
 
 def test_a_mistake_behind_an_object_in_a_tuple_is_named(lab):
@@ -130,14 +153,25 @@ def test_a_mistake_behind_an_object_in_a_tuple_is_named(lab):
         def scale(self, x):
             return 3 * x + 1
 
-    assert judge_locally(lab, "boxes", lambda n: (Mine(), 1)).diagnosis.mutant.says == "a one is added"
+    assert (
+        judge_locally(lab, "boxes", lambda n: (Mine(), 1)).diagnosis.mutant.says
+        == "a one is added"
+    )
 
 
 def test_an_unknown_mistake_gets_a_pattern_or_the_symptom(lab):
     doubled = judge_locally(lab, "scaling", lambda x, n: 2 * n * x)
-    assert (doubled.line, doubled.diagnosis.mutant) == ("The result is 2 times what it should be, everywhere.", None)
-    assert doubled.diagnosis.symptom.startswith("the result is off: 2 of 2 numbers differ")
-    assert doubled.diagnosis.call == "scaling(tensor(5, -6), 2)" and doubled.diagnosis.section == "Scaling"
+    assert (doubled.line, doubled.diagnosis.mutant) == (
+        "The result is 2 times what it should be, everywhere.",
+        None,
+    )
+    assert doubled.diagnosis.symptom.startswith(
+        "the result is off: 2 of 2 numbers differ"
+    )
+    assert (
+        doubled.diagnosis.call == "scaling(tensor(5, -6), 2)"
+        and doubled.diagnosis.section == "Scaling"
+    )
     other = judge_locally(lab, "scaling", lambda x, n: (n * x) ** 2)
     assert other.diagnosis.cause == "" and other.line == other.diagnosis.symptom
 
@@ -152,11 +186,36 @@ def test_a_mistake_that_the_transcript_does_not_show_is_not_named(lab):
     lab.mutant("scaling", "it is right")(same_as_right)
     verdict = judge_locally(lab, "scaling", lambda x, n: None)
     assert verdict.status is Status.FAIL and verdict.diagnosis.mutant is None
-    assert verdict.line == "the result is None; expected is a float32 tensor of shape (2,); is a return missing?"
+    assert (
+        verdict.line
+        == "the result is None; expected is a float32 tensor of shape (2,); is a "
+        "return missing?"
+    )
 
 
-ODD = [None, "text", [[]], {"a": 1}, object(), torch.complex(Y, Y), torch.empty(0), Y.long(), iter([1]), 10**400]
-ODD += [Y.double().numpy(), [Y] * 3, (Y, object()), {object(): 1}, torch.float32, print, b"x", wire.Stream, math.nan]
+ODD = [
+    None,
+    "text",
+    [[]],
+    {"a": 1},
+    object(),
+    torch.complex(Y, Y),
+    torch.empty(0),
+    Y.long(),
+    iter([1]),
+    10**400,
+]
+ODD += [
+    Y.double().numpy(),
+    [Y] * 3,
+    (Y, object()),
+    {object(): 1},
+    torch.float32,
+    print,
+    b"x",
+    wire.Stream,
+    math.nan,
+]
 
 
 @pytest.mark.parametrize("value", ODD)
@@ -165,20 +224,38 @@ def test_no_odd_value_breaks_the_diagnosis(value, lab):
         warnings.simplefilter("error")
         for name in ("scaling", "boxes"):
             verdict = judge_locally(lab, name, lambda *_, value=value: value)
-            assert verdict.status is Status.FAIL and verdict.diagnosis.symptom and "\n" not in verdict.line
+            assert (
+                verdict.status is Status.FAIL
+                and verdict.diagnosis.symptom
+                and "\n" not in verdict.line
+            )
 
 
 def test_a_call_is_written_as_one_would_write_it():
-    request = {"args": [torch.zeros(2, 3, 5), 3, "x"], "kwargs": {"mask": None, "n": [1, 2]}, "method": None}
-    assert describe_call("sdpa", request) == "sdpa(float32 (2, 3, 5), 3, 'x', mask=None, n=[1, 2])"
+    request = {
+        "args": [torch.zeros(2, 3, 5), 3, "x"],
+        "kwargs": {"mask": None, "n": [1, 2]},
+        "method": None,
+    }
+    assert (
+        describe_call("sdpa", request)
+        == "sdpa(float32 (2, 3, 5), 3, 'x', mask=None, n=[1, 2])"
+    )
     request = {
         "args": [wire.Stream([1]), wire.Handle(0, "Box"), torch.tensor([0.5, -1e9])],
         "kwargs": {},
         "method": "go",
     }
-    assert describe_call("Cls", request) == "Cls.go(iter([1]), a Box, tensor(0.5, -1e+09))"
-    request = {"args": [torch.tensor([50256, 1]), torch.tensor(1j), torch.tensor(True)], "kwargs": {}}
-    assert describe_call("f", request) == "f(tensor(50256, 1), tensor(0+1j), tensor(True))"
+    assert (
+        describe_call("Cls", request) == "Cls.go(iter([1]), a Box, tensor(0.5, -1e+09))"
+    )
+    request = {
+        "args": [torch.tensor([50256, 1]), torch.tensor(1j), torch.tensor(True)],
+        "kwargs": {},
+    }
+    assert (
+        describe_call("f", request) == "f(tensor(50256, 1), tensor(0+1j), tensor(True))"
+    )
     assert describe_call("f", None) == ""
 
 

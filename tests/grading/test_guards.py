@@ -1,4 +1,6 @@
-"""What a learner's code may not do, noticed in a process of its own; and what a library may do for it."""
+"""What a learner's code may not do, noticed in a process of its own; and what a library
+may do for it.
+"""
 
 import os
 import subprocess
@@ -29,7 +31,9 @@ print(guard.violations[:1])
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with a library, a protected folder, the learner's file in it, and an empty scratch folder."""
+    """A folder with a library, a protected folder, the learner's file in it, and an
+    empty scratch folder.
+    """
     here = tmp_path_factory.mktemp("guards")
     for name in ("site", "protected", "scratch"):
         (here / name).mkdir()
@@ -40,41 +44,67 @@ def place(tmp_path_factory):
 
 
 def violations(code, place):
-    names = {"site": str(place / "site"), "protected": str(place / "protected"), "scratch": str(place / "scratch")}
-    program = PROGRAM.format(code=code, own=str(place / "protected" / "mine.py"), here=str(place), **names)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    names = {
+        "site": str(place / "site"),
+        "protected": str(place / "protected"),
+        "scratch": str(place / "scratch"),
+    }
+    program = PROGRAM.format(
+        code=code, own=str(place / "protected" / "mine.py"), here=str(place), **names
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()[-1].strip("[]'\"")
 
 
 FORBIDDEN = {
-    "open('new.txt', 'w'); open(HERE + '/new.txt', 'w')": "it writes the file new.txt; a lab writes no files",
-    "import os; os.open(HERE + '/elsewhere.txt', os.O_RDWR)": "it writes the file elsewhere.txt",
-    "open(HERE + '/protected/checks.py')": "it reads checks.py of the course; the exercise is to write it yourself",
-    "open(HERE + '/scratch/../protected/checks.py')": "it reads checks.py of the course",
-    "open((HERE + '/protected/checks.py').encode())": "it reads checks.py of the course",
+    "open('new.txt', 'w'); open(HERE + '/new.txt', 'w')": "it writes the file "
+    "new.txt; a lab writes no "
+    "files",
+    "import os; os.open(HERE + '/elsewhere.txt', os.O_RDWR)": "it writes the file "
+    "elsewhere.txt",
+    "open(HERE + '/protected/checks.py')": "it reads checks.py of the course; the "
+    "exercise is to write it yourself",
+    "open(HERE + '/scratch/../protected/checks.py')": "it reads checks.py of the "
+    "course",
+    "open((HERE + '/protected/checks.py').encode())": "it reads checks.py of the "
+    "course",
     "import os; os.symlink(HERE, HERE + '/link')": "it changes the file ",
     "import os; os.rename('a', HERE + '/b')": "it changes the file b (os.rename)",
-    "import os; os.remove(HERE + '/elsewhere.txt')": "it changes the file elsewhere.txt (os.remove)",
-    "import happyllm_support.text": "it imports happyllm_support.text; the exercise is to write it",
-    "import happyllm_support.files": "it imports happyllm_support.files; the exercise is to write it",
+    "import os; os.remove(HERE + '/elsewhere.txt')": "it changes the file "
+    "elsewhere.txt (os.remove)",
+    "import happyllm_support.text": "it imports happyllm_support.text; the exercise "
+    "is to write it",
+    "import happyllm_support.files": "it imports happyllm_support.files; the exercise "
+    "is to write it",
     "from happyllm_support import files": "it imports happyllm_support.files",
     "import fractions": "it imports fractions, which this exercise forbids",
     "import importlib; importlib.import_module('fractions')": "it imports fractions",
     "__import__('colorsys')": "it imports colorsys",
-    "try:\n    import fractions\nexcept BaseException:\n    pass": "it imports fractions",
-    "import os; os.system('true')": "it starts another process (os.system); a lab has no use for one",
-    "import subprocess; subprocess.run(['true'])": "it starts another process (subprocess.Popen)",
+    "try:\n    import fractions\nexcept BaseException:\n    pass": "it imports "
+    "fractions",
+    "import os; os.system('true')": "it starts another process (os.system); a lab has "
+    "no use for one",
+    "import subprocess; subprocess.run(['true'])": "it starts another process "
+    "(subprocess.Popen)",
     "import os; os.kill(os.getpid(), 0)": "it sends a signal (os.kill)",
-    "import socket; socket.socket().connect(('127.0.0.1', 9))": "it opens a network connection (socket.connect)",
-    "import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0))": "it changes the limits under which it runs",
+    "import socket; socket.socket().connect(('127.0.0.1', 9))": "it opens a network "
+    "connection "
+    "(socket.connect)",
+    "import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0))": "it changes "
+    "the limits "
+    "under which "
+    "it runs",
 }
 ALLOWED = [
     "open('a.txt', 'w').write('x')\nimport os; os.mkdir('d')\n"
     "os.rename('a.txt', 'd/a'); os.remove('d/a'); os.rmdir('d')",
     "import tempfile\ntempfile.tempdir = '.'\n"
     "with tempfile.TemporaryDirectory() as d:\n    open(d + '/x', 'w').write('y')",
-    "open(HERE + '/protected/mine.py').read(); open(HERE + '/elsewhere.txt').read(); open('/dev/null', 'w')",
+    "open(HERE + '/protected/mine.py').read(); open(HERE + '/elsewhere.txt').read(); "
+    "open('/dev/null', 'w')",
     "from happyllm_support.grading import NotYet, check; check('lab90.double', print)",
     "import happyllm_support, happyllm_support.grading, statistics, decimal, random",
     "import traceback, warnings, logging, inspect\n"
@@ -94,13 +124,20 @@ def test_what_is_harmless_is_allowed(code, place):
 
 
 def test_an_installed_library_may_import_and_start_what_it_needs(place, monkeypatch):
-    (place / "site" / "lib.py").write_text("import fractions, subprocess\nsubprocess.run(['true'])")
-    assert "fractions" in violations("import lib", place)  # no installed library, only a file
+    (place / "site" / "lib.py").write_text(
+        "import fractions, subprocess\nsubprocess.run(['true'])"
+    )
+    assert "fractions" in violations(
+        "import lib", place
+    )  # no installed library, only a file
     monkeypatch.setattr("test_guards.PROGRAM", PROGRAM.replace(
-        "os.chdir", "import happyllm_support.grading.guards as g\ng.INSTALLED = ({site!r},)\nos.chdir", 1
+        "os.chdir", "import happyllm_support.grading.guards as g\ng.INSTALLED = "
+                    "({site!r},)\nos.chdir", 1
     ))  # fmt: skip
     assert violations("import lib", place) == ""
-    assert "fractions" in violations("import lib\nimport colorsys, fractions", place).replace("colorsys", "fractions")
+    assert "fractions" in violations(
+        "import lib\nimport colorsys, fractions", place
+    ).replace("colorsys", "fractions")
 
 
 def test_the_first_violation_counts_even_when_it_is_caught():
@@ -125,7 +162,9 @@ def bench(**forbidden):
         "exit": lambda x: sys.exit(3),
     }
     guard = Guard(own="mine.py", scratch=os.devnull, protected=[], imports=[])
-    return GuardedWorkbench(names, seed=0, filename="mine.py", guard=guard, **forbidden), guard
+    return GuardedWorkbench(
+        names, seed=0, filename="mine.py", guard=guard, **forbidden
+    ), guard
 
 
 def ask(bench, do="call", **request):
@@ -135,15 +174,31 @@ def ask(bench, do="call", **request):
 @pytest.mark.parametrize(
     ("name", "forbidden", "says"),
     [
-        ("exp", {"operators": ["exp"]}, "it uses torch's exp, which this exercise forbids"),
+        (
+            "exp",
+            {"operators": ["exp"]},
+            "it uses torch's exp, which this exercise forbids",
+        ),
         ("method", {"operators": ["exp"]}, "it uses torch's exp"),
         ("in place", {"operators": ["exp_"]}, "it uses torch's exp"),
         ("cheats", {"operators": ["exp"]}, "it uses torch's exp"),
         ("softmax", {"operators": ["_softmax"]}, "it uses torch's softmax"),
         ("layer", {"operators": ["_softmax"]}, "it uses torch's softmax"),
-        ("softmax", {"functions": ["torch.nn.functional.softmax"]}, "it uses torch.nn.functional.softmax, which"),
-        ("layer", {"functions": ["torch.nn.functional.softmax"]}, "it uses torch.nn.functional.softmax"),
-        ("by hand", {"operators": ["exp"], "functions": ["torch.nn.functional.softmax"]}, ""),
+        (
+            "softmax",
+            {"functions": ["torch.nn.functional.softmax"]},
+            "it uses torch.nn.functional.softmax, which",
+        ),
+        (
+            "layer",
+            {"functions": ["torch.nn.functional.softmax"]},
+            "it uses torch.nn.functional.softmax",
+        ),
+        (
+            "by hand",
+            {"operators": ["exp"], "functions": ["torch.nn.functional.softmax"]},
+            "",
+        ),
         ("exp", {"operators": ["_softmax"]}, ""),
         ("softmax", {}, ""),
     ],
@@ -165,4 +220,7 @@ def test_they_are_seen_in_an_iterator_too():
 
 def test_leaving_python_is_an_exception_like_others():
     workbench, _ = bench()
-    assert ask(workbench, target="exit", args=[1], kwargs={})["raised"]["type"] == "SystemExit"
+    assert (
+        ask(workbench, target="exit", args=[1], kwargs={})["raised"]["type"]
+        == "SystemExit"
+    )

@@ -1,4 +1,6 @@
-"""Cheats and accidents: each scores 0 where it matters, is told so in one line, and leaves nothing behind."""
+"""Cheats and accidents: each scores 0 where it matters, is told so in one line, and
+leaves nothing behind.
+"""
 
 import contextlib
 import os
@@ -27,7 +29,9 @@ def lab(tmp_path_factory):
 @pytest.fixture(scope="module")
 def grader(lab):
     with Grader(lab.folder.parent) as grader:
-        grader.run(lab, "double", Solution(source=RIGHT, filename="probe.py"))  # starts the process that starts them
+        grader.run(
+            lab, "double", Solution(source=RIGHT, filename="probe.py")
+        )  # starts the process that starts them
         yield grader
 
 
@@ -35,15 +39,22 @@ PACKAGE = Path(__file__).resolve().parent.parent.parent / "happyllm_support"
 
 
 def all_files(lab):
-    return sorted(path for path in lab.folder.parent.rglob("*") if "__pycache__" not in path.parts)
+    return sorted(
+        path for path in lab.folder.parent.rglob("*") if "__pycache__" not in path.parts
+    )
 
 
 def processes_of(mark):
-    """Every process on this machine that was started, by whatever way, under this mark in the environment."""
+    """Every process on this machine that was started, by whatever way, under this mark
+    in the environment.
+    """
     found = set()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.environ().get("HAPPYLLM_TEST_MARK") == mark and process.pid != os.getpid():
+            if (
+                process.environ().get("HAPPYLLM_TEST_MARK") == mark
+                and process.pid != os.getpid()
+            ):
                 found.add(process.pid)
     return found
 
@@ -59,14 +70,22 @@ def below(pid):
 
 
 @pytest.mark.parametrize("name", CHEATS)
-def test_a_cheat_or_an_accident_scores_nothing_and_leaves_nothing(name, lab, grader, monkeypatch, tmp_path):
+def test_a_cheat_or_an_accident_scores_nothing_and_leaves_nothing(
+    name, lab, grader, monkeypatch, tmp_path
+):
     cheat = CHEATS[name]
     lab.file.write_text(
-        cheat.source(LABS=str(lab.folder.parent), PACKAGE=str(PACKAGE), OUTSIDE=str(tmp_path / "outside"))
+        cheat.source(
+            LABS=str(lab.folder.parent),
+            PACKAGE=str(PACKAGE),
+            OUTSIDE=str(tmp_path / "outside"),
+        )
     )
     before = lab.file.read_bytes()
     files = all_files(lab)
-    monkeypatch.setitem(lab.checks, "double", replace(lab.checks["double"], seconds=cheat.seconds))
+    monkeypatch.setitem(
+        lab.checks, "double", replace(lab.checks["double"], seconds=cheat.seconds)
+    )
     processes = below(os.getpid())
     (tmp_path / "scratch").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
@@ -80,24 +99,44 @@ def test_a_cheat_or_an_accident_scores_nothing_and_leaves_nothing(name, lab, gra
     assert all_files(lab) == files
     assert list(tmp_path.rglob("*")) == [tmp_path / "scratch"]
     assert below(os.getpid()) == processes
-    assert grader.run(lab, "double", Solution(source=RIGHT, filename="probe.py")).status is Status.PASS
+    assert (
+        grader.run(lab, "double", Solution(source=RIGHT, filename="probe.py")).status
+        is Status.PASS
+    )
 
 
-@pytest.mark.parametrize("name", [name for name in CHEATS if name.startswith("leaves a ")])
+@pytest.mark.parametrize(
+    "name", [name for name in CHEATS if name.startswith("leaves a ")]
+)
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_threads_and_processes_are_ended_with_the_check(name, method, lab, mark):
     with Grader(lab.folder.parent, method=method) as grader:
-        assert grader.run(lab, "double", Solution(source=RIGHT, filename="probe.py")).status is Status.PASS
+        assert (
+            grader.run(
+                lab, "double", Solution(source=RIGHT, filename="probe.py")
+            ).status
+            is Status.PASS
+        )
         before = below(os.getpid())
-        verdict = grader.run(lab, "double", Solution(source=CHEATS[name].source(), filename="probe.py"))
-        assert verdict.status is Status.FAIL and CHEATS[name].says in verdict.diagnosis.symptom
+        verdict = grader.run(
+            lab, "double", Solution(source=CHEATS[name].source(), filename="probe.py")
+        )
+        assert (
+            verdict.status is Status.FAIL
+            and CHEATS[name].says in verdict.diagnosis.symptom
+        )
         assert below(os.getpid()) == before
     assert processes_of(mark) == set()
 
 
 def test_a_group_is_ended_also_where_orphans_cannot_be_found(tmp_path):
-    """Outside Linux an orphan is nobody's child here; its group is then all that is known of it."""
-    orphan = "import subprocess, sys; print(subprocess.Popen(['sleep', '1000']).pid, flush=True)"
+    """Outside Linux an orphan is nobody's child here; its group is then all that is
+    known of it.
+    """
+    orphan = (
+        "import subprocess, sys; print(subprocess.Popen(['sleep', '1000']).pid, "
+        "flush=True)"
+    )
     code = f"""
 import os, psutil, subprocess, sys
 from happyllm_support.grading import spawner
@@ -108,13 +147,17 @@ psutil.Process.children = lambda *a, **k: []
 spawner.end_descendants(group=child.pid)
 print(pid)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     with contextlib.suppress(psutil.NoSuchProcess):
         assert psutil.Process(int(done.stdout)).status() == psutil.STATUS_ZOMBIE
 
 
 def test_the_process_that_forks_has_run_no_operator():
-    """A fork after the first matrix product would hang; what `preload` does is watched, in a process of its own."""
+    """A fork after the first matrix product would hang; what `preload` does is watched,
+    in a process of its own.
+    """
     code = """
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -126,14 +169,20 @@ with profile(activities=[ProfilerActivity.CPU]) as seen:
     torch.ones(2, 2) @ torch.ones(2, 2)
 print(any(event.key == "aten::mm" for event in seen.key_averages()))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert done.stdout.splitlines() == ["[]", "True"]
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 @pytest.mark.parametrize("source", ["right", "stub", "exit"])
 def test_both_ways_of_starting_a_process_agree(method, source, lab):
-    code = {"right": RIGHT, "stub": FILES["probe.py"], "exit": Cheat("", "import os\nos._exit(0)").source()}
+    code = {
+        "right": RIGHT,
+        "stub": FILES["probe.py"],
+        "exit": Cheat("", "import os\nos._exit(0)").source(),
+    }
     with Grader(lab.folder.parent, method=method) as grader:
         report = grader.grade(lab, Solution(source=code[source], filename="probe.py"))
     expected = {
@@ -146,12 +195,19 @@ def test_both_ways_of_starting_a_process_agree(method, source, lab):
 
 def test_matrix_products_and_gradients_work_after_a_fork(lab, grader):
     heavy = Cheat(
-        "", "import torch\na = torch.rand(600, 600, requires_grad=True)\n(a @ a).sum().backward()\nreturn x + x"
+        "",
+        "import torch\na = torch.rand(600, 600, requires_grad=True)\n(a @ "
+        "a).sum().backward()\nreturn x + x",
     ).source()
-    assert grader.run(lab, "double", Solution(source=heavy, filename="probe.py")).status is Status.PASS
+    assert (
+        grader.run(lab, "double", Solution(source=heavy, filename="probe.py")).status
+        is Status.PASS
+    )
 
 
-def test_a_fork_server_that_was_killed_is_the_graders_error_and_the_next_run_works(lab, mark):
+def test_a_fork_server_that_was_killed_is_the_graders_error_and_the_next_run_works(
+    lab, mark
+):
     with Grader(lab.folder.parent) as grader:
         right = Solution(source=RIGHT, filename="probe.py")
         assert grader.run(lab, "double", right).status is Status.PASS
@@ -167,24 +223,48 @@ def test_a_fork_server_that_was_killed_is_the_graders_error_and_the_next_run_wor
 
 
 def test_what_the_code_prints_is_kept_for_the_report(lab, grader):
-    source = Cheat("", "for i in range(100):\n    print('line', i, '\\x1b[31m')\nreturn x").source()
+    source = Cheat(
+        "", "for i in range(100):\n    print('line', i, '\\x1b[31m')\nreturn x"
+    ).source()
     verdict = grader.run(lab, "double", Solution(source=source, filename="probe.py"))
-    assert verdict.output.splitlines()[-1].startswith("line 99") and "\x1b" not in verdict.output
+    assert (
+        verdict.output.splitlines()[-1].startswith("line 99")
+        and "\x1b" not in verdict.output
+    )
     assert len(verdict.output.splitlines()) <= 20
 
 
 def test_of_what_it_prints_the_failed_call_is_shown(lab, grader):
-    source = "def total(x):\n    print('rows', len(x))\n    return x.sum(-1)\n\ndef double(x):\n    return x + x\n"
-    assert grader.run(lab, "total", Solution(source=source, filename="probe.py")).output == "rows 2"
+    source = (
+        "def total(x):\n    print('rows', len(x))\n    return x.sum(-1)\n\ndef "
+        "double(x):\n    return x + x\n"
+    )
+    assert (
+        grader.run(lab, "total", Solution(source=source, filename="probe.py")).output
+        == "rows 2"
+    )
     source = "def double(x):\n    print('rows', len(x))\n    return x + len(x)\n"
     verdict = grader.run(lab, "double", Solution(source=source, filename="probe.py"))
-    assert verdict.output == "rows 2" and verdict.diagnosis.call == "double(float32 (2, 3))"  # the second has one row
-    source = "def double(x):\n    print('rows', len(x))\n    return x + x if len(x) == 2 else x\n"
-    assert grader.run(lab, "double", Solution(source=source, filename="probe.py")).output == "rows 1"
+    assert (
+        verdict.output == "rows 2"
+        and verdict.diagnosis.call == "double(float32 (2, 3))"
+    )  # the second has one row
+    source = (
+        "def double(x):\n    print('rows', len(x))\n    return x + x if len(x) "
+        "== "
+        "2 else x\n"
+    )
+    assert (
+        grader.run(lab, "double", Solution(source=source, filename="probe.py")).output
+        == "rows 1"
+    )
 
 
 def test_patience_multiplies_the_time_limit(lab):
-    slow = Solution(source=Cheat("", "import time\ntime.sleep(0.6)\nreturn x + x").source(), filename="probe.py")
+    slow = Solution(
+        source=Cheat("", "import time\ntime.sleep(0.6)\nreturn x + x").source(),
+        filename="probe.py",
+    )
     with Grader(lab.folder.parent, patience=0.02) as grader:  # 20 s become 0.4 s
         assert "not done after 0.4 s" in grader.run(lab, "double", slow).line
     with pytest.raises(ValueError, match="patience 0 must be a positive number"):
@@ -193,8 +273,13 @@ def test_patience_multiplies_the_time_limit(lab):
 
 @pytest.mark.parametrize(
     ("ending", "says"),
-    [("double = 3", "it raises TypeError: 'int' object is not callable"), ("del double", "the file defines no double")],
+    [
+        ("double = 3", "it raises TypeError: 'int' object is not callable"),
+        ("del double", "the file defines no double"),
+    ],
 )
 def test_a_name_that_is_no_function_or_missing(ending, says, lab, grader):
-    verdict = grader.run(lab, "double", Solution(source=f"{RIGHT}\n{ending}\n", filename="probe.py"))
+    verdict = grader.run(
+        lab, "double", Solution(source=f"{RIGHT}\n{ending}\n", filename="probe.py")
+    )
     assert verdict.status is Status.FAIL and verdict.diagnosis.symptom.startswith(says)

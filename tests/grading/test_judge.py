@@ -6,7 +6,14 @@ from probe_lab import RIGHT, make_lab
 
 from happyllm_support.grading import wire
 from happyllm_support.grading.compare import CheckError, expect_close, expect_equal
-from happyllm_support.grading.judge import GraderError, Status, Stopped, judge, judge_locally, seed_of
+from happyllm_support.grading.judge import (
+    GraderError,
+    Status,
+    Stopped,
+    judge,
+    judge_locally,
+    seed_of,
+)
 from happyllm_support.grading.labs import Lab
 from happyllm_support.grading.not_yet import NotYet
 from happyllm_support.grading.remote import LearnerRaised
@@ -37,14 +44,21 @@ def one_check(run, reference):
 def test_right_code_gets_the_points(lab):
     for name, check in lab.checks.items():
         verdict = judged(RIGHT, name, lab=lab)
-        assert (verdict.id, verdict.status, verdict.points) == (f"lab90.{name}", Status.PASS, check.points)
+        assert (verdict.id, verdict.status, verdict.points) == (
+            f"lab90.{name}",
+            Status.PASS,
+            check.points,
+        )
         assert verdict.diagnosis is None and verdict.line == ""
 
 
 def test_wrong_code_gets_none_and_a_diagnosis(lab):
     verdict = judged("def double(x):\n    return x * x", lab=lab)
     assert (verdict.status, verdict.points, verdict.of) == (Status.FAIL, 0, 1)
-    assert verdict.line == "This is what comes out when the number is squared instead of doubled."
+    assert (
+        verdict.line
+        == "This is what comes out when the number is squared instead of doubled."
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,22 +66,35 @@ def test_wrong_code_gets_none_and_a_diagnosis(lab):
     [
         ("def double(x):\n    raise NotYet", "double", Status.NOT_YET, ""),
         ("def double(x):\n    raise NotYet('later')", "double", Status.NOT_YET, ""),
-        ("def helper(x):\n    raise NotYet\ndef double(x):\n    return helper(x)", "double", Status.NOT_YET, ""),
-        ("def double(x):\n    yield 1\n    raise NotYet", "double", Status.FAIL, "the result is an iterator"),
         (
-            "def double(x):\n    raise NotYet\ndef total(x):\n    return double(x).sum(-1)",
+            "def helper(x):\n    raise NotYet\ndef double(x):\n    return helper(x)",
+            "double",
+            Status.NOT_YET,
+            "",
+        ),
+        (
+            "def double(x):\n    yield 1\n    raise NotYet",
+            "double",
+            Status.FAIL,
+            "the result is an iterator",
+        ),
+        (
+            "def double(x):\n    raise NotYet\ndef total(x):\n    return "
+            "double(x).sum(-1)",
             "total",
             Status.BLOCKED,
             "calls double, which is not written yet",
         ),
         (
-            "class Counter:\n    def __init__(self, n):\n        raise NotYet\ndef total(x):\n    return Counter(x)",
+            "class Counter:\n    def __init__(self, n):\n        raise NotYet\ndef "
+            "total(x):\n    return Counter(x)",
             "total",
             Status.BLOCKED,
             "calls Counter, which is not written yet",
         ),
         (
-            "class Counter:\n    def __init__(self, n):\n        pass\n    def add(self, n):\n        raise NotYet",
+            "class Counter:\n    def __init__(self, n):\n        pass\n    def "
+            "add(self, n):\n        raise NotYet",
             "Counter",
             Status.NOT_YET,
             "",
@@ -78,7 +105,12 @@ def test_wrong_code_gets_none_and_a_diagnosis(lab):
             Status.FAIL,
             "it raises NotImplementedError (line 2, in double)",
         ),
-        ("def double(x):\n    ...", "double", Status.FAIL, "the result is None; expected is"),
+        (
+            "def double(x):\n    ...",
+            "double",
+            Status.FAIL,
+            "the result is None; expected is",
+        ),
     ],
 )
 def test_not_yet_blocked_and_wrong_are_told_apart(source, name, status, line, lab):
@@ -88,19 +120,65 @@ def test_not_yet_blocked_and_wrong_are_told_apart(source, name, status, line, la
 
 
 def test_the_line_of_an_exception_is_shown(lab):
-    verdict = judged("def double(x):\n    def inner():\n        return x.nope\n    return inner()", lab=lab)
-    says = "it raises AttributeError: 'Tensor' object has no attribute 'nope' (line 3, in double.inner)"
+    verdict = judged(
+        "def double(x):\n    def inner():\n        return x.nope\n    return inner()",
+        lab=lab,
+    )
+    says = (
+        "it raises AttributeError: 'Tensor' object has no attribute 'nope' (line "
+        "3, "
+        "in double.inner)"
+    )
     assert verdict.diagnosis.symptom == says
 
 
 def test_the_first_failure_stays_when_an_exception_follows(lab):
-    source = "def double(x):\n    if len(x) == 1:\n        raise ValueError('later')\n    return x"
-    assert judged(source, lab=lab).diagnosis.symptom.startswith("the result is off: 5 of 6 numbers differ")
+    source = (
+        "def double(x):\n    if len(x) == 1:\n        raise ValueError('later')\n"
+        " "
+        "   return x"
+    )
+    assert judged(source, lab=lab).diagnosis.symptom.startswith(
+        "the result is off: 5 of 6 numbers differ"
+    )
 
 
-ODD = [None, "text", b"", [], [[1]], {}, {1: 2}, (), object(), torch.ones(1), torch.empty(0), torch.ones(2, 2, 2), 1]
-ODD += [True, float("nan"), 10**4000, torch.tensor(97), iter([]), range(3), print, Exception, {object()}]
-ODD += [X.long(), X.double(), X.bool(), torch.complex(X, X), X.numpy(), [X] * 100, wire.Handle(0, "x"), torch.float32]
+ODD = [
+    None,
+    "text",
+    b"",
+    [],
+    [[1]],
+    {},
+    {1: 2},
+    (),
+    object(),
+    torch.ones(1),
+    torch.empty(0),
+    torch.ones(2, 2, 2),
+    1,
+]
+ODD += [
+    True,
+    float("nan"),
+    10**4000,
+    torch.tensor(97),
+    iter([]),
+    range(3),
+    print,
+    Exception,
+    {object()},
+]
+ODD += [
+    X.long(),
+    X.double(),
+    X.bool(),
+    torch.complex(X, X),
+    X.numpy(),
+    [X] * 100,
+    wire.Handle(0, "x"),
+    torch.float32,
+]
 
 
 @pytest.mark.parametrize("value", ODD, ids=lambda value: type(value).__name__)
@@ -117,14 +195,28 @@ def test_no_value_makes_the_grader_itself_fail(value, lab):
         expect_close(got[0] / got[1], X.softmax(0)[0] / X.softmax(0)[1])
 
     soft = one_check(careless, lambda x: x.softmax(0))
-    assert judge_locally(soft, "careless", soft.reference["careless"]).status is Status.PASS
+    assert (
+        judge_locally(soft, "careless", soft.reference["careless"]).status
+        is Status.PASS
+    )
     verdict = judge_locally(soft, "careless", lambda x: value)
     assert verdict.status is Status.FAIL and verdict.points == 0
     assert verdict.line and "\n" not in verdict.line
 
 
 @pytest.mark.parametrize(
-    "value", [None, "text", [], torch.ones(2), torch.zeros(3), torch.ones(3), X * float("nan"), 10**400, object()]
+    "value",
+    [
+        None,
+        "text",
+        [],
+        torch.ones(2),
+        torch.zeros(3),
+        torch.ones(3),
+        X * float("nan"),
+        10**400,
+        object(),
+    ],
 )
 def test_a_check_that_only_compares_the_learners_own_results_blames_them(value):
     def invariant(invariant):
@@ -134,7 +226,11 @@ def test_a_check_that_only_compares_the_learners_own_results_blames_them(value):
 
     soft = one_check(invariant, lambda x: x.softmax(0))
     verdict = judge_locally(soft, "invariant", lambda x: value)
-    assert verdict.status is Status.FAIL and verdict.diagnosis.symptom and "\n" not in verdict.diagnosis.symptom
+    assert (
+        verdict.status is Status.FAIL
+        and verdict.diagnosis.symptom
+        and "\n" not in verdict.diagnosis.symptom
+    )
 
 
 def raises_itself(f):
@@ -162,7 +258,9 @@ def compares_nothing(f):
 def test_a_check_that_is_wrong_in_itself_is_the_graders_fault(run, says, code):
     lab = one_check(run, lambda x: x * 0)
     if run is expects_zeros and code(X) is None:
-        assert judge_locally(lab, run.__name__, code).status is Status.FAIL  # said before the check's mistake is seen
+        assert (
+            judge_locally(lab, run.__name__, code).status is Status.FAIL
+        )  # said before the check's mistake is seen
         return
     with pytest.raises(CheckError, match=says):
         judge_locally(lab, run.__name__, code)
@@ -186,7 +284,18 @@ def test_a_process_that_was_ended_is_a_failure_and_a_broken_grader_is_not(lab):
         judge(lab, "double", broken)
 
 
-@pytest.mark.parametrize("reply", [{"value": 1}, {}, {"raised": 3}, {"raised": {}}, [], 5, {"value": 1, "after": None}])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {"value": 1},
+        {},
+        {"raised": 3},
+        {"raised": {}},
+        [],
+        5,
+        {"value": 1, "after": None},
+    ],
+)
 def test_a_forged_reply_is_a_failure(reply, lab):
     assert judge(lab, "double", lambda _: wire.encode(reply)).status is Status.FAIL
 
@@ -206,7 +315,9 @@ def test_random_numbers_are_the_same_in_each_run_of_a_check():
     lab = one_check(noise, lambda: torch.rand(3))
     for _ in range(2):
         assert judge_locally(lab, "noise", lambda: torch.rand(3)).status is Status.FAIL
-    assert torch.equal(drawn[0], drawn[-1]) or torch.equal(drawn[0], drawn[len(drawn) // 2])
+    assert torch.equal(drawn[0], drawn[-1]) or torch.equal(
+        drawn[0], drawn[len(drawn) // 2]
+    )
 
 
 def test_the_exception_class_of_the_learner_is_only_a_name(lab):

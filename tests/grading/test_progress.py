@@ -13,7 +13,9 @@ from happyllm_support.grading.progress import NAME, Progress, load, update
 def verdict(name, status, points=2, line=""):
     found = Diagnosis(symptom=line) if line else None
     reached = points if status is Status.PASS else 0
-    return Verdict(id=f"lab03.{name}", status=status, points=reached, of=points, diagnosis=found)
+    return Verdict(
+        id=f"lab03.{name}", status=status, points=reached, of=points, diagnosis=found
+    )
 
 
 NAMES = ["a", "b"]
@@ -30,9 +32,18 @@ def test_what_is_recorded_comes_back(tmp_path):
     assert keep(tmp_path, FAILED, "t1") == (True, "")
     kept, note = load(tmp_path)
     assert note == "" and kept.points("lab03") == 2 and kept.points("lab04") == 0
-    assert kept.passed("lab03", "a") and not kept.passed("lab03", "b") and not kept.passed("lab09", "a")
+    assert (
+        kept.passed("lab03", "a")
+        and not kept.passed("lab03", "b")
+        and not kept.passed("lab09", "a")
+    )
     standing = kept.labs["lab03"]["b"]
-    assert (standing.status, standing.points, standing.of, standing.line) == ("FAIL", 0, 2, "off by one")
+    assert (standing.status, standing.points, standing.of, standing.line) == (
+        "FAIL",
+        0,
+        2,
+        "off by one",
+    )
     assert (standing.first_passed, kept.labs["lab03"]["a"].first_passed) == ("", "t1")
 
 
@@ -52,25 +63,42 @@ def test_history_has_what_changed_and_is_bounded(tmp_path, monkeypatch):
     for time, verdicts in [("t3", PASSED), ("t4", FAILED), ("t5", PASSED)]:
         keep(tmp_path, verdicts, time)
     history = load(tmp_path)[0].history
-    assert [(m.time, m.points, m.total) for m in history] == [("t3", 4, 4), ("t4", 2, 2), ("t5", 4, 4)]
+    assert [(m.time, m.points, m.total) for m in history] == [
+        ("t3", 4, 4),
+        ("t4", 2, 2),
+        ("t5", 4, 4),
+    ]
 
 
 def test_total_counts_all_labs(tmp_path):
     keep(tmp_path, PASSED, "t1")
-    update(tmp_path, lambda kept: kept.record("lab04", ["c"], [verdict("c", Status.PASS, 1)], time="t2"))
-    assert [(m.lab, m.points, m.total) for m in load(tmp_path)[0].history] == [("lab03", 4, 4), ("lab04", 1, 5)]
+    update(
+        tmp_path,
+        lambda kept: kept.record(
+            "lab04", ["c"], [verdict("c", Status.PASS, 1)], time="t2"
+        ),
+    )
+    assert [(m.lab, m.points, m.total) for m in load(tmp_path)[0].history] == [
+        ("lab03", 4, 4),
+        ("lab04", 1, 5),
+    ]
 
 
 def test_grading_one_function_leaves_the_others_and_old_names_go(tmp_path):
     keep(tmp_path, PASSED, "t1")
     keep(tmp_path, [verdict("b", Status.FAIL, line="x")], "t2")
-    assert {n: s.status for n, s in load(tmp_path)[0].labs["lab03"].items()} == {"a": "PASS", "b": "FAIL"}
+    assert {n: s.status for n, s in load(tmp_path)[0].labs["lab03"].items()} == {
+        "a": "PASS",
+        "b": "FAIL",
+    }
     assert update(tmp_path, lambda kept: kept.record("lab03", ["b"], []))[0]
     assert list(load(tmp_path)[0].labs["lab03"]) == ["b"]
 
 
 def test_hints_climb_and_the_last_is_repeated(tmp_path):
-    seen = [update(tmp_path, lambda kept: kept.next_hint("lab03.a", 3))[0] for _ in range(5)]
+    seen = [
+        update(tmp_path, lambda kept: kept.next_hint("lab03.a", 3))[0] for _ in range(5)
+    ]
     assert seen == [(1, False), (2, False), (3, False), (3, True), (3, True)]
     assert update(tmp_path, lambda kept: kept.next_hint("lab03.b", 3))[0] == (1, False)
 
@@ -88,25 +116,39 @@ STANDING = {"status": "PASS", "points": 1, "of": 1, "line": "", "first_passed": 
         b"[1]",
         b'{"format": "another"}',
         json.dumps({**VALID, "labs": [1]}).encode(),
-        json.dumps({**VALID, "labs": {"lab03": {"a": {**STANDING, "status": "<b>"}}}}).encode(),
-        json.dumps({**VALID, "labs": {"lab03": {"a": {**STANDING, "points": "9"}}}}).encode(),
-        json.dumps({**VALID, "labs": {"lab03": {"a": {**STANDING, "extra": 1}}}}).encode(),
+        json.dumps(
+            {**VALID, "labs": {"lab03": {"a": {**STANDING, "status": "<b>"}}}}
+        ).encode(),
+        json.dumps(
+            {**VALID, "labs": {"lab03": {"a": {**STANDING, "points": "9"}}}}
+        ).encode(),
+        json.dumps(
+            {**VALID, "labs": {"lab03": {"a": {**STANDING, "extra": 1}}}}
+        ).encode(),
         json.dumps({**VALID, "hints": {"lab03.a": -1}}).encode(),
-        json.dumps({**VALID, "history": [{"time": 3, "lab": "lab03", "points": 1, "total": 1}]}).encode(),
+        json.dumps(
+            {**VALID, "history": [{"time": 3, "lab": "lab03", "points": 1, "total": 1}]}
+        ).encode(),
     ],
 )
 def test_a_damaged_or_foreign_file_is_put_aside_and_never_lost(tmp_path, content):
     (tmp_path / NAME).write_bytes(content)
     (tmp_path / f"{NAME}.broken").write_text("an earlier one")
     kept, note = load(tmp_path)
-    assert kept == Progress() and "\n" not in note and f"put aside as {NAME}.broken.2" in note
+    assert (
+        kept == Progress()
+        and "\n" not in note
+        and f"put aside as {NAME}.broken.2" in note
+    )
     assert (tmp_path / f"{NAME}.broken.2").read_bytes() == content
     assert (tmp_path / f"{NAME}.broken").read_text() == "an earlier one"
     assert load(tmp_path) == (Progress(), "")
 
 
 def test_a_valid_file_is_not_put_aside(tmp_path):
-    (tmp_path / NAME).write_text(json.dumps({**VALID, "labs": {"lab03": {"a": STANDING}}}))
+    (tmp_path / NAME).write_text(
+        json.dumps({**VALID, "labs": {"lab03": {"a": STANDING}}})
+    )
     assert load(tmp_path)[1] == "" and load(tmp_path)[0].points("lab03") == 1
 
 
@@ -133,7 +175,10 @@ def _count(folder, name, barrier):
 def test_two_graders_at_once_lose_nothing(tmp_path):
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(2)
-    others = [context.Process(target=_count, args=(tmp_path, name, barrier)) for name in ("one", "two")]
+    others = [
+        context.Process(target=_count, args=(tmp_path, name, barrier))
+        for name in ("one", "two")
+    ]
     for other in others:
         other.start()
     for other in others:

@@ -1,4 +1,6 @@
-"""Calls that look like calls: what a check does with a `Remote`, and the transcript of it."""
+"""Calls that look like calls: what a check does with a `Remote`, and the transcript of
+it.
+"""
 
 import pytest
 import torch
@@ -6,7 +8,14 @@ import torch
 from happyllm_support.grading import wire
 from happyllm_support.grading.compare import expect
 from happyllm_support.grading.not_yet import NotYet
-from happyllm_support.grading.remote import LearnerRaised, Remote, RemoteIterator, Session, current, session
+from happyllm_support.grading.remote import (
+    LearnerRaised,
+    Remote,
+    RemoteIterator,
+    Session,
+    current,
+    session,
+)
 from happyllm_support.grading.workbench import Workbench
 
 
@@ -26,7 +35,12 @@ def test_a_call_goes_out_as_copies_and_comes_back_as_values():
     value = f(x, "text", k=[1])
     assert torch.equal(value[0], 2 * x) and value[1] == {"k": [1]}
     ((args, kwargs),) = seen
-    assert torch.equal(args[0], x) and args[0] is not x and args[1] == "text" and kwargs == {"k": [1]}
+    assert (
+        torch.equal(args[0], x)
+        and args[0] is not x
+        and args[1] == "text"
+        and kwargs == {"k": [1]}
+    )
     assert repr(f) == "f"
 
 
@@ -77,7 +91,11 @@ def test_an_exception_of_the_learners_carries_what_the_grader_needs():
     with pytest.raises(LearnerRaised, match="KeyError: 'no 3'") as caught:
         Remote(running, "f")(3)
     error = caught.value
-    assert (error.type_name, error.message, error.bases[1]) == ("KeyError", "'no 3'", "LookupError")
+    assert (error.type_name, error.message, error.bases[1]) == (
+        "KeyError",
+        "'no 3'",
+        "LookupError",
+    )
     assert error.request["args"] == [3]
 
 
@@ -86,21 +104,32 @@ class Special(ValueError):
 
 
 def refuse(error):
-    raise {"special": Special("not so"), "type": TypeError("odd"), "not yet": NotYet()}[error]
+    raise {"special": Special("not so"), "type": TypeError("odd"), "not yet": NotYet()}[
+        error
+    ]
 
 
 def test_an_exception_that_is_asked_for():
     running = start(refuse=refuse, accept=lambda x: x)
     f = Remote(running, "refuse")
-    assert f.raises(ValueError, "special") == "not so" and f.raises(Special, "special") == "not so"
+    assert (
+        f.raises(ValueError, "special") == "not so"
+        and f.raises(Special, "special") == "not so"
+    )
     assert running.failure is None
     with pytest.raises(LearnerRaised):
         f.raises(ValueError, "not yet")
     assert f.raises(ValueError, "type") == "odd"
-    assert running.failure.symptom == "it raises TypeError (odd) where ValueError is asked for"
+    assert (
+        running.failure.symptom
+        == "it raises TypeError (odd) where ValueError is asked for"
+    )
     accepting = start(accept=lambda x: x)
     assert Remote(accepting, "accept").raises(ValueError, 3) == ""
-    assert accepting.failure.symptom == "it accepts what it should refuse with a ValueError"
+    assert (
+        accepting.failure.symptom
+        == "it accepts what it should refuse with a ValueError"
+    )
 
 
 @pytest.mark.parametrize(
@@ -120,7 +149,9 @@ def test_a_changed_argument_is_a_failure(value, change, by_name):
     running = start(f=lambda x: None, g=lambda x: [change(x)])
     for name in ("f", "g"):
         assert running.failure is None
-        Remote(running, name)(**{"x": value}) if by_name else Remote(running, name)(value)
+        Remote(running, name)(**{"x": value}) if by_name else Remote(running, name)(
+            value
+        )
     assert running.failure.symptom.startswith("it modified its arguments in place")
 
 
@@ -128,7 +159,16 @@ def test_using_up_a_stream_an_object_or_a_generator_is_no_change():
     class Kept:
         pass
 
-    bench = Workbench({"f": lambda s, g, box: (next(s), torch.rand(1, generator=g), setattr(box, "n", 1)), "Box": Kept})
+    bench = Workbench(
+        {
+            "f": lambda s, g, box: (
+                next(s),
+                torch.rand(1, generator=g),
+                setattr(box, "n", 1),
+            ),
+            "Box": Kept,
+        }
+    )
     running = Session(bench.handle)
     box = Remote(running, "Box")()
     Remote(running, "f")(wire.Stream([1]), torch.Generator(), box)
@@ -140,11 +180,15 @@ def test_gradients_and_parameters_of_a_module():
     layer = made(3, 2)
     weight = torch.arange(6.0).reshape(2, 3)
     layer.load_parameters({"weight": weight, "bias": torch.zeros(2)})
-    assert set(layer.parameters()) == {"weight", "bias"} and torch.equal(layer.get("weight"), weight)
+    assert set(layer.parameters()) == {"weight", "bias"} and torch.equal(
+        layer.get("weight"), weight
+    )
     x, cotangent = torch.ones(4, 3), torch.full((4, 2), 2.0)
     output, grads, parameters = layer.gradients(x, cotangent=cotangent)
     assert torch.equal(output, x @ weight.T)
-    assert torch.equal(grads[0], cotangent @ weight) and torch.equal(parameters["bias"], cotangent.sum(0))
+    assert torch.equal(grads[0], cotangent @ weight) and torch.equal(
+        parameters["bias"], cotangent.sum(0)
+    )
     with pytest.raises(LearnerRaised, match="no parameter scale; it has bias, weight"):
         layer.load_parameters({"scale": weight})
 
@@ -156,9 +200,19 @@ def test_the_transcript_holds_each_request_and_reply_and_the_first_failure_count
     running.fail("first", got=1, want=2)
     f(2)
     running.fail("second")
-    asked = [(wire.decode(request), wire.decode(reply)) for request, reply in running.transcript]
-    assert [(request["args"], reply["value"]) for request, reply in asked] == [([1], 2), ([2], 3)]
-    assert (running.failure.symptom, running.failure.got, running.failure.want) == ("first", 1, 2)
+    asked = [
+        (wire.decode(request), wire.decode(reply))
+        for request, reply in running.transcript
+    ]
+    assert [(request["args"], reply["value"]) for request, reply in asked] == [
+        ([1], 2),
+        ([2], 3),
+    ]
+    assert (running.failure.symptom, running.failure.got, running.failure.want) == (
+        "first",
+        1,
+        2,
+    )
     assert running.failure.request["args"] == [1] and running.last_call["args"] == [2]
 
 

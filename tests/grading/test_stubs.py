@@ -24,7 +24,10 @@ def test_the_file_is_kept_and_the_stub_put_in_its_place(lab):
     lab.file.write_text(RIGHT)
     assert not is_untouched(lab)
     backup = reset(lab, now=NOW)
-    assert backup == lab.folder / "counting.py.20260131T120005Z.bak" and backup.read_text() == RIGHT
+    assert (
+        backup == lab.folder / "counting.py.20260131T120005Z.bak"
+        and backup.read_text() == RIGHT
+    )
     assert is_untouched(lab) and lab.file.read_text() == STUB
 
 
@@ -33,7 +36,9 @@ def test_an_earlier_backup_is_never_overwritten(lab):
     for text in ("one", "two", "three"):
         lab.file.write_text(text)
         kept.append(reset(lab, now=NOW))
-    assert [path.read_text() for path in kept] == ["one", "two", "three"] and len(set(kept)) == 3
+    assert [path.read_text() for path in kept] == ["one", "two", "three"] and len(
+        set(kept)
+    ) == 3
 
 
 def test_bytes_that_are_no_text_are_kept_too(lab):
@@ -73,7 +78,9 @@ def test_half_a_backup_is_removed_and_stops_the_reset(lab, monkeypatch):
 def test_without_a_stub_nothing_happens(lab):
     lab.file.write_text(RIGHT)
     stubs.stub_of(lab).unlink()
-    with pytest.raises(ValueError, match=r"lab01_counting\.py is missing; `git checkout"):
+    with pytest.raises(
+        ValueError, match=r"lab01_counting\.py is missing; `git checkout"
+    ):
         reset(lab)
     assert lab.file.read_text() == RIGHT and not list(lab.folder.glob("*.bak"))
 
@@ -91,7 +98,15 @@ def test_the_solution_is_the_package_source(lab):
     assert source.startswith("def home() -> Path:") and "HAPPYLLM_HOME" in source
 
 
-@pytest.mark.parametrize("place", ["happyllm_support.files:nothing", "happyllm_support.nothing:x", "math:pi", "math:"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "happyllm_support.files:nothing",
+        "happyllm_support.nothing:x",
+        "math:pi",
+        "math:",
+    ],
+)
 def test_a_solution_that_is_not_there_is_our_error(place):
     with pytest.raises(CheckError, match="cannot be shown"):
         source_of(place, Path())

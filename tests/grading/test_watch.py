@@ -47,14 +47,21 @@ def test_a_save_of_equal_length_is_seen(file):
 
 
 def test_a_file_that_is_being_written_is_waited_for(file):
-    steps = [lambda: file.write_text("ab" * 10), lambda: file.write_text("ab" * 20), lambda: file.write_text("ab" * 30)]
+    steps = [
+        lambda: file.write_text("ab" * 10),
+        lambda: file.write_text("ab" * 20),
+        lambda: file.write_text("ab" * 30),
+    ]
     clock = Clock(*steps, None)
     assert Watcher([file], sleep=clock).wait() == [file]
     assert clock.slept == 4 and file.read_text() == "ab" * 30
 
 
 def test_a_file_may_vanish_and_come_back(file):
-    watcher = Watcher([file], sleep=Clock(file.unlink, None, None, lambda: file.write_text("again"), None))
+    watcher = Watcher(
+        [file],
+        sleep=Clock(file.unlink, None, None, lambda: file.write_text("again"), None),
+    )
     assert look_at(file) is not None
     assert watcher.wait() == [file] and look_at(file) is None
     assert watcher.wait() == [file] and look_at(file) is not None

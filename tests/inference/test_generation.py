@@ -4,11 +4,17 @@ import torch
 from happyllm_support.inference.generation import generate, generate_text
 from happyllm_support.model.gpt2 import GPT2, GPT2Config
 from happyllm_support.model.llama2 import Llama2, Llama2Config
-from happyllm_support.text.bpe import BPEConfig, train_bpe
-from happyllm_support.text.tokenizer import Tokenizer
+from happyllm_support.text.tokenizer.bpe import BPEConfig, train_bpe
+from happyllm_support.text.tokenizer.tokenizer import Tokenizer
 
 VOCAB = 31
-SMALL = {"vocab_size": VOCAB, "max_seq_len": 20, "n_layer": 2, "n_head": 2, "d_model": 16}
+SMALL = {
+    "vocab_size": VOCAB,
+    "max_seq_len": 20,
+    "n_layer": 2,
+    "n_head": 2,
+    "d_model": 16,
+}
 PROMPTS = [[3, 1, 4, 1, 5, 9, 2], [6], [2, 6, 30]]
 
 
@@ -52,21 +58,32 @@ def test_unequal_prompts_in_a_batch_give_what_each_gives_alone(make):
     expected = [by_hand(model, prompt, 9) for prompt in PROMPTS]
     assert greedy(model, PROMPTS) == expected
     assert [greedy(model, [prompt])[0] for prompt in PROMPTS] == expected
-    assert greedy(model, PROMPTS, pad_id=17) == expected  # what padding holds is seen by nothing
+    assert (
+        greedy(model, PROMPTS, pad_id=17) == expected
+    )  # what padding holds is seen by nothing
     assert greedy(model, PROMPTS[::-1]) == expected[::-1]
-    assert len({tuple(row) for row in expected}) == 3 and all(len(set(row)) > 2 for row in expected)
+    assert len({tuple(row) for row in expected}) == 3 and all(
+        len(set(row)) > 2 for row in expected
+    )
 
 
 @BOTH
 def test_padding_that_is_attended_or_counted_would_be_noticed(make):
-    """The test above can fail: the same rows without segments, or without positions, give other tokens."""
+    """The test above can fail: the same rows without segments, or without positions,
+    give other tokens.
+    """
     model = make().eval()
     ids = torch.tensor([[0, 0, 0, 0, 0, 0, 6]])
-    positions, segments = torch.tensor([[0, 0, 0, 0, 0, 0, 0]]), torch.tensor([[0, 0, 0, 0, 0, 0, 1]])
+    positions, segments = (
+        torch.tensor([[0, 0, 0, 0, 0, 0, 0]]),
+        torch.tensor([[0, 0, 0, 0, 0, 0, 1]]),
+    )
     with torch.no_grad():
         right = model(ids, positions=positions, segments=segments)[0, -1]
         attended = model(ids, positions=positions)[0, -1]
-        torch.testing.assert_close(right, model(torch.tensor([[6]]))[0, -1], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            right, model(torch.tensor([[6]]))[0, -1], rtol=1e-4, atol=1e-4
+        )
     assert (right - attended).abs().max() > 0.1
 
 
@@ -77,7 +94,11 @@ def test_sampling_one_row_follows_the_models_probabilities(make):
         logits = model.eval()(torch.tensor([PROMPTS[0]]))[0, -1]
     probs = torch.softmax(logits / 3.0, 0)
     rows = generate(
-        model, [PROMPTS[0]] * 4000, max_new_tokens=1, temperature=3.0, generator=torch.Generator().manual_seed(0)
+        model,
+        [PROMPTS[0]] * 4000,
+        max_new_tokens=1,
+        temperature=3.0,
+        generator=torch.Generator().manual_seed(0),
     )
     counts = torch.bincount(torch.tensor(rows).flatten(), minlength=VOCAB)
     spread = (4000 * probs * (1 - probs)).sqrt()
@@ -90,7 +111,14 @@ def test_the_generator_decides_and_top_k_is_passed_on():
 
     def run(seed, **options):
         generator = torch.Generator().manual_seed(seed)
-        return generate(model, PROMPTS, max_new_tokens=9, temperature=5.0, generator=generator, **options)
+        return generate(
+            model,
+            PROMPTS,
+            max_new_tokens=9,
+            temperature=5.0,
+            generator=generator,
+            **options,
+        )
 
     assert run(1) == run(1) != run(2)
     assert run(1, top_k=1) == greedy(model, PROMPTS)
@@ -108,7 +136,9 @@ def test_each_row_stops_at_its_own_stop(make):
         return row[: ends[0] + 1] if ends else row
 
     stopped = greedy(model, PROMPTS, stop_ids=stops)
-    assert stopped == [cut(row) for row in free] and len({len(row) for row in stopped}) > 1
+    assert (
+        stopped == [cut(row) for row in free] and len({len(row) for row in stopped}) > 1
+    )
     assert greedy(model, PROMPTS, stop_ids=range(VOCAB)) == [row[:1] for row in free]
 
 
@@ -120,7 +150,14 @@ class Counted(torch.nn.Module):
         self.model, self.config, self.calls = model, model.config, []
 
     def forward(self, ids, **options):
-        self.calls.append((tuple(ids.shape), options["last_only"], torch.is_inference_mode_enabled(), self.training))
+        self.calls.append(
+            (
+                tuple(ids.shape),
+                options["last_only"],
+                torch.is_inference_mode_enabled(),
+                self.training,
+            )
+        )
         return self.model(ids, **options)
 
 
@@ -130,7 +167,9 @@ def test_only_the_last_column_is_computed_without_gradients_or_dropout_and_no_st
     before = [module.training for module in model.modules()]
     assert greedy(model, PROMPTS, 3) == greedy(gpt2(), PROMPTS, 3)
     assert model.calls == [((3, 7 + i), True, True, False) for i in range(3)]
-    assert [module.training for module in model.modules()] == before and len(set(before)) == 2
+    assert [module.training for module in model.modules()] == before and len(
+        set(before)
+    ) == 2
     model.calls.clear()
     greedy(model, PROMPTS, stop_ids=range(VOCAB))
     assert len(model.calls) == 1
@@ -143,7 +182,10 @@ def test_only_the_last_column_is_computed_without_gradients_or_dropout_and_no_st
 def test_the_last_position_can_be_used_and_no_further_one(make):
     model = make()
     assert [len(row) for row in greedy(model, [[1] * 17, [2]], 3)] == [3, 3]
-    message = "prompt 1 has 18 tokens and max_new_tokens is 3: together more than the model's max_seq_len 20"
+    message = (
+        "prompt 1 has 18 tokens and max_new_tokens is 3: together more than the "
+        "model's max_seq_len 20"
+    )
     with pytest.raises(ValueError, match=message) as caught:
         greedy(model, [[2], [1] * 18], 3)
     assert "\n" not in str(caught.value)
@@ -152,7 +194,9 @@ def test_the_last_position_can_be_used_and_no_further_one(make):
 def test_mistakes_are_named():
     model = gpt2()
     assert greedy(model, []) == []
-    with pytest.raises(ValueError, match="prompt 1 is empty; begin it with the tokenizer's bos"):
+    with pytest.raises(
+        ValueError, match="prompt 1 is empty; begin it with the tokenizer's bos"
+    ):
         greedy(model, [[1], []])
     with pytest.raises(ValueError, match="max_new_tokens is 0; expected at least 1"):
         greedy(model, PROMPTS, 0)
@@ -164,7 +208,9 @@ def test_mistakes_are_named():
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return Tokenizer(train_bpe(["the cat and the dog", "猫和狗"] * 9, BPEConfig(vocab_size=270)))
+    return Tokenizer(
+        train_bpe(["the cat and the dog", "猫和狗"] * 9, BPEConfig(vocab_size=270))
+    )
 
 
 def text_model(tokenizer):
@@ -177,25 +223,40 @@ def test_text_is_continued_from_bos_to_eos_without_special_tokens(tokenizer):
     rows = [tokenizer.encode(prompt, add_bos=True) for prompt in prompts]
     free = greedy(model, rows, 12)
     texts = generate_text(model, tokenizer, prompts, max_new_tokens=12, temperature=0.0)
-    assert texts == [tokenizer.decode(row, skip_special=True) for row in free]  # no eos so far
+    assert texts == [
+        tokenizer.decode(row, skip_special=True) for row in free
+    ]  # no eos so far
     assert all(texts)
 
-    class Ends(Counted):  # eos becomes the most probable token when row 0 has 4 new ones
+    class Ends(
+        Counted
+    ):  # eos becomes the most probable token when row 0 has 4 new ones
         def forward(self, ids, **options):
             logits = super().forward(ids, **options)
             if len(self.calls) == 5:
                 logits[0, -1, tokenizer.eos_id] = 1e9
             return logits
 
-    ended = generate_text(Ends(model), tokenizer, prompts, max_new_tokens=12, temperature=0.0)
+    ended = generate_text(
+        Ends(model), tokenizer, prompts, max_new_tokens=12, temperature=0.0
+    )
     assert ended == [tokenizer.decode(free[0][:4], skip_special=True), *texts[1:]]
 
 
 def test_a_tokenizer_without_bos_and_eos_just_goes_on():
-    bare = Tokenizer(train_bpe(["the cat and the dog"] * 9, BPEConfig(vocab_size=260, special_tokens=())))
+    bare = Tokenizer(
+        train_bpe(
+            ["the cat and the dog"] * 9, BPEConfig(vocab_size=260, special_tokens=())
+        )
+    )
     model = text_model(bare)
-    texts = generate_text(model, bare, ["the", "dog"], max_new_tokens=5, temperature=0.0)
-    assert texts == [bare.decode(row) for row in greedy(model, [bare.encode("the"), bare.encode("dog")], 5)]
+    texts = generate_text(
+        model, bare, ["the", "dog"], max_new_tokens=5, temperature=0.0
+    )
+    assert texts == [
+        bare.decode(row)
+        for row in greedy(model, [bare.encode("the"), bare.encode("dog")], 5)
+    ]
     with pytest.raises(ValueError, match="prompt 0 is empty"):
         generate_text(model, bare, [""], max_new_tokens=5)
 

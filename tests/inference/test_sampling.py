@@ -46,7 +46,9 @@ def test_top_k_draws_among_the_most_probable(top_k):
 
 def test_top_k_follows_the_row_and_takes_no_more_where_logits_are_equal():
     order = torch.tensor([[4, 2, 0, 1, 3], [1, 0, 4, 3, 2]])
-    logits = torch.zeros(2, 5).scatter(1, order, torch.tensor([[9.0, 9.0, 1.0, 0.0, -1.0]]).expand(2, 5))
+    logits = torch.zeros(2, 5).scatter(
+        1, order, torch.tensor([[9.0, 9.0, 1.0, 0.0, -1.0]]).expand(2, 5)
+    )
     drawn = torch.stack([sample(logits, top_k=2, temperature=3.0) for _ in range(60)])
     assert set(drawn[:, 0].tolist()) == {4, 2} and set(drawn[:, 1].tolist()) == {1, 0}
     equal = torch.stack([sample(torch.zeros(1, 6), top_k=2) for _ in range(60)])
@@ -58,7 +60,9 @@ def test_temperature_zero_is_the_largest_logit():
     logits = torch.randn(6, 9)
     assert torch.equal(sample(logits, temperature=0.0), logits.argmax(1))
     assert torch.equal(sample(logits, temperature=0.0, top_k=3), logits.argmax(1))
-    assert torch.equal(sample(logits * 1e4, temperature=1e-36), logits.argmax(1))  # divided at once, it would overflow
+    assert torch.equal(
+        sample(logits * 1e4, temperature=1e-36), logits.argmax(1)
+    )  # divided at once, it would overflow
     assert sample(torch.tensor([[1.0, 3.0, 3.0]]), temperature=0.0).tolist() == [1]
 
 
@@ -75,21 +79,32 @@ def test_the_generator_decides():
     torch.manual_seed(3)
     first = sample(logits)
     torch.manual_seed(3)
-    assert torch.equal(sample(logits), first) and len(set(first.tolist())) > 5  # rows are drawn one by one
+    assert (
+        torch.equal(sample(logits), first) and len(set(first.tolist())) > 5
+    )  # rows are drawn one by one
 
 
 def test_bf16_logits_are_turned_to_probabilities_in_fp32(monkeypatch):
     seen, draw = [], torch.multinomial
-    monkeypatch.setattr(torch, "multinomial", lambda probs, *a, **k: seen.append(probs) or draw(probs, *a, **k))
+    monkeypatch.setattr(
+        torch,
+        "multinomial",
+        lambda probs, *a, **k: seen.append(probs) or draw(probs, *a, **k),
+    )
     logits = torch.tensor([[0.0, -2.0, -5.0]], dtype=torch.bfloat16)
     sample(logits, temperature=0.3)
-    torch.testing.assert_close(seen[0], torch.softmax(logits.float() / 0.3, dim=1))  # in bf16 it is 1 % off
+    torch.testing.assert_close(
+        seen[0], torch.softmax(logits.float() / 0.3, dim=1)
+    )  # in bf16 it is 1 % off
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"temperature": -0.1}, r"temperature is -0.1; expected 0 \(greedy\) or a positive number"),
+        (
+            {"temperature": -0.1},
+            r"temperature is -0.1; expected 0 \(greedy\) or a positive number",
+        ),
         ({"temperature": math.nan}, "temperature is nan"),
         ({"temperature": math.inf}, "temperature is inf"),
         ({"top_k": 0}, "top_k is 0; expected at least 1, or None for all tokens"),
@@ -104,5 +119,7 @@ def test_bad_settings_are_named(options, message):
 
 @pytest.mark.parametrize("shape", [(5,), (2, 1, 5)])
 def test_logits_of_another_shape_are_refused(shape):
-    with pytest.raises(ValueError, match=r"logits have shape \(.*\); expected \(batch, vocabulary\)"):
+    with pytest.raises(
+        ValueError, match=r"logits have shape \(.*\); expected \(batch, vocabulary\)"
+    ):
         sample(torch.zeros(shape))

@@ -18,15 +18,22 @@ from happyllm_support.grading.workbench import Counted, Workbench
 ROOT = Path(__file__).resolve().parent.parent.parent
 LABS = {name: load_lab(ROOT / "labs", name) for name in lab_ids(ROOT / "labs")}
 SOLUTIONS = Path(__file__).parent / "solutions"
-# The labs of the course have a chapter; those that a teacher has added need none, and are held to less.
-COURSE = [lab for lab in LABS.values() if (ROOT / "chapters" / f"{lab.chapter}.md").is_file()]
+# The labs of the course have a chapter; those that a teacher has added need none, and
+# are held to less.
+COURSE = [
+    lab for lab in LABS.values() if (ROOT / "chapters" / f"{lab.chapter}.md").is_file()
+]
 CHECKS = [(lab, check) for lab in LABS.values() for check in lab.checks.values()]
 MUTANTS = [(lab, mutant) for lab in LABS.values() for mutant in lab.mutants]
 
 
 def names(pair):
     lab, item = pair
-    return item.id if hasattr(item, "id") else f"{lab.id}.{item.target}:{item.code.__name__}"
+    return (
+        item.id
+        if hasattr(item, "id")
+        else f"{lab.id}.{item.target}:{item.code.__name__}"
+    )
 
 
 @pytest.mark.parametrize("pair", CHECKS, ids=names)
@@ -41,7 +48,9 @@ def test_each_wrong_variant_fails_and_is_named(pair):
     lab, mutant = pair
     verdict = judge_locally(lab, mutant.target, mutant.code)
     assert verdict.status is Status.FAIL
-    assert verdict.diagnosis.mutant is mutant, f"taken for: {verdict.diagnosis.line} ({verdict.diagnosis.symptom})"
+    assert verdict.diagnosis.mutant is mutant, (
+        f"taken for: {verdict.diagnosis.line} ({verdict.diagnosis.symptom})"
+    )
 
 
 @pytest.mark.parametrize("lab", COURSE, ids=lambda lab: lab.id)
@@ -50,8 +59,13 @@ def test_there_are_enough_wrong_variants_each_said_otherwise(lab):
     assert len(lab.mutants) >= 6 * len(lab.checks)
     assert all(len(lab.mutants_of(name)) >= 3 for name in lab.checks)
     for mutant in lab.mutants:
-        assert len({m.says for m in lab.mutants_of(mutant.target)}) == len(lab.mutants_of(mutant.target))
-        assert not mutant.says.endswith(".") and mutant.says[0] in mutant.says[0].lower() + "RSPYN", mutant.says
+        assert len({m.says for m in lab.mutants_of(mutant.target)}) == len(
+            lab.mutants_of(mutant.target)
+        )
+        assert (
+            not mutant.says.endswith(".")
+            and mutant.says[0] in mutant.says[0].lower() + "RSPYN"
+        ), mutant.says
 
 
 @pytest.fixture(scope="module")
@@ -61,15 +75,22 @@ def grader():
 
 
 def statuses(report):
-    return {verdict.id: verdict.status.value for verdict in report.verdicts if verdict.status is not Status.PASS}
+    return {
+        verdict.id: verdict.status.value
+        for verdict in report.verdicts
+        if verdict.status is not Status.PASS
+    }
 
 
 def trusted(lab, *lines):
     """The package's code under the lab's names, as a file that may import it."""
     load = (
-        f"from happyllm_support.grading.labs import load_lab\nlab = load_lab(Path({str(ROOT / 'labs')!r}), {lab.id!r})"
+        "from happyllm_support.grading.labs import load_lab\nlab = "
+        f"load_lab(Path({str(ROOT / 'labs')!r}), {lab.id!r})"
     )
-    source = "\n".join(["from pathlib import Path", load, "globals().update(lab.reference)", *lines])
+    source = "\n".join(
+        ["from pathlib import Path", load, "globals().update(lab.reference)", *lines]
+    )
     return Solution(source=source, filename="adapter.py", trusted=True)
 
 
@@ -97,17 +118,26 @@ def test_grading_takes_no_patience(grader):
 
 
 @pytest.mark.parametrize("lab", COURSE, ids=lambda lab: lab.id)
-def test_a_right_solution_written_differently_reaches_all_points_under_all_guards(lab, grader):
+def test_a_right_solution_written_differently_reaches_all_points_under_all_guards(
+    lab, grader
+):
     report = grader.grade(lab, SOLUTIONS / f"{lab.id}.py")
-    assert [verdict for verdict in report.verdicts if verdict.status is not Status.PASS] == []
+    assert [
+        verdict for verdict in report.verdicts if verdict.status is not Status.PASS
+    ] == []
 
 
 @pytest.mark.parametrize("lab", LABS.values(), ids=lambda lab: lab.id)
 def test_a_wrong_variant_is_named_in_a_process_of_its_own_too(lab, grader):
     for name in lab.checks:
         index = len(lab.mutants_of(name)) // 2
-        verdict = grader.run(lab, name, trusted(lab, f"{name} = lab.mutants_of({name!r})[{index}].code"))
-        assert verdict.status is Status.FAIL and verdict.diagnosis.mutant is lab.mutants_of(name)[index]
+        verdict = grader.run(
+            lab, name, trusted(lab, f"{name} = lab.mutants_of({name!r})[{index}].code")
+        )
+        assert (
+            verdict.status is Status.FAIL
+            and verdict.diagnosis.mutant is lab.mutants_of(name)[index]
+        )
 
 
 class Tampered(Workbench):
@@ -124,17 +154,24 @@ class Tampered(Workbench):
         if self.spoil != "in place":
             return spoiled(value, self.spoil)
         if wire.is_iterator(value):
-            self.kept = args  # a generator has not run yet; each of its steps then writes into them
+            # a generator has not run yet; each of its steps then writes into them
+            self.kept = args
         else:
             self.wrote |= any([write_into(arg) for arg in args or self.kept])
         return value
 
 
 def spoiled(value, how):
-    """The same structure with every number in it replaced; text, objects and what has no number stay."""
+    """The same structure with every number in it replaced; text, objects and what has
+    no number stay.
+    """
     if isinstance(value, torch.Tensor):
         if value.dtype == torch.bool:
-            kinds = {"zero": torch.zeros_like(value), "constant": torch.ones_like(value), "negated": ~value}
+            kinds = {
+                "zero": torch.zeros_like(value),
+                "constant": torch.ones_like(value),
+                "negated": ~value,
+            }
             return {**kinds, "doubled": 2 * value.int()}.get(how, value)
         return {
             "zero": lambda: torch.zeros_like(value),
@@ -146,7 +183,12 @@ def spoiled(value, how):
         return value
     if isinstance(value, (int, float)):
         kind = type(value)
-        return {"zero": kind(0), "constant": kind(1), "negated": -value, "doubled": 2 * value}.get(how, value)
+        return {
+            "zero": kind(0),
+            "constant": kind(1),
+            "negated": -value,
+            "doubled": 2 * value,
+        }.get(how, value)
     if type(value) in (list, tuple, set):
         return type(value)(spoiled(item, how) for item in value)
     if isinstance(value, dict):
@@ -155,7 +197,9 @@ def spoiled(value, how):
 
 
 def write_into(arg):
-    """What code does that takes its arguments for its own; says whether there was anything to write into."""
+    """What code does that takes its arguments for its own; says whether there was
+    anything to write into.
+    """
     if isinstance(arg, torch.Tensor):
         arg.data.copy_(~arg if arg.dtype == torch.bool else 2 * arg.data + 1)
     elif isinstance(arg, list):
@@ -170,30 +214,43 @@ def write_into(arg):
 
 
 @pytest.mark.parametrize("how", ["zero", "constant", "negated", "doubled", "in place"])
-@pytest.mark.parametrize("pair", [pair for pair in CHECKS if pair[1].numeric], ids=names)
+@pytest.mark.parametrize(
+    "pair", [pair for pair in CHECKS if pair[1].numeric], ids=names
+)
 def test_spoiled_results_fail(pair, how):
     lab, check = pair
     bench = Tampered(lab.reference, seed=seed_of(check.id), spoil=how)
     verdict = judge(lab, check.name, bench.handle)
     if how == "in place" and not bench.wrote:
-        assert check.name in ("train", "rope_frequencies"), "which take text and numbers only"
+        assert check.name in ("train", "rope_frequencies"), (
+            "which take text and numbers only"
+        )
         return
     assert verdict.status is Status.FAIL
     if how == "in place":
         assert "in place" in verdict.diagnosis.symptom
 
 
-@pytest.mark.parametrize("pair", [pair for pair in CHECKS if pair[0] in COURSE], ids=names)
+@pytest.mark.parametrize(
+    "pair", [pair for pair in CHECKS if pair[0] in COURSE], ids=names
+)
 def test_what_a_check_refers_to_exists(pair):
     lab, check = pair
     text = (ROOT / "chapters" / f"{lab.chapter}.md").read_text("utf-8")
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-    sections = [check.section, *(m.section for m in lab.mutants_of(check.name) if m.section)]
+    sections = [
+        check.section,
+        *(m.section for m in lab.mutants_of(check.name) if m.section),
+    ]
     assert set(sections) <= set(headings)
     for place in check.solution:
         module, name = place.split(":")
         path = ROOT / Path(*module.split(".")).with_suffix(".py")
-        defined = [node.name for node in ast.walk(ast.parse(path.read_text("utf-8"))) if hasattr(node, "name")]
+        defined = [
+            node.name
+            for node in ast.walk(ast.parse(path.read_text("utf-8")))
+            if hasattr(node, "name")
+        ]
         assert name.split(".")[-1] in defined, place
     assert check.solution, "what make lab-solution shows"
 
@@ -201,15 +258,25 @@ def test_what_a_check_refers_to_exists(pair):
 @pytest.mark.parametrize("lab", LABS.values(), ids=lambda lab: lab.id)
 def test_the_stubs_are_unwritten_documented_and_typed(lab):
     tree = ast.parse(read_stub(lab))
-    defined = {node.name: node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    defined = {
+        node.name: node
+        for node in tree.body
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+    }
     assert set(lab.checks) <= set(defined)
     readme = (lab.folder / "README.md").read_text("utf-8")
     for name in lab.checks:
         assert ast.get_docstring(defined[name]), name
         assert f"`{name}" in readme, f"the README does not explain {name}"
-        functions = [node for node in ast.walk(defined[name]) if isinstance(node, ast.FunctionDef)]
+        functions = [
+            node
+            for node in ast.walk(defined[name])
+            if isinstance(node, ast.FunctionDef)
+        ]
         assert any("NotYet" in ast.unparse(function) for function in functions)
         for function in functions:
             arguments = [*function.args.args, *function.args.kwonlyargs]
-            assert all(a.annotation for a in arguments if a.arg != "self"), function.name
+            assert all(a.annotation for a in arguments if a.arg != "self"), (
+                function.name
+            )
             assert function.returns or function.name == "__init__", function.name

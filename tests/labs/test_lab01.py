@@ -1,4 +1,6 @@
-"""What the generic proofs cannot say of lab 01: examples that are true, helpers that agree, more right answers."""
+"""What the generic proofs cannot say of lab 01: examples that are true, helpers that
+agree, more right answers.
+"""
 
 import ast
 import codecs
@@ -17,11 +19,15 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 LAB = load_lab(ROOT / "labs", "lab01")
 STUBS = stub_of(LAB)  # not the file beside it, into which a learner may have written
 SOLUTION = ROOT / "tests" / "labs" / "solutions" / "lab01.py"
-EXAMPLE = re.compile(r"\b((?:pair_counts|merge|train|encode|decode|encode_special|pretokenize)\(.*\)) +-> (.+)")
+EXAMPLE = re.compile(
+    r"\b((?:pair_counts|merge|train|encode|decode|encode_special|pretokenize)\(.*\)) +-> (.+)"
+)
 
 
 def examples(text):
-    """The lines of a text that say `call -> value`, with what may follow the value cut off."""
+    """The lines of a text that say `call -> value`, with what may follow the value cut
+    off.
+    """
     for line in text.splitlines():
         if line.startswith(("#", "def ", ")")):
             continue
@@ -38,7 +44,9 @@ def examples(text):
                     raise AssertionError(f"no value in {value!r}")
 
 
-@pytest.mark.parametrize("path", [STUBS, LAB.folder / "README.md"], ids=["stubs", "README"])
+@pytest.mark.parametrize(
+    "path", [STUBS, LAB.folder / "README.md"], ids=["stubs", "README"]
+)
 def test_the_examples_are_true(path):
     found = list(examples(path.read_text("utf-8")))
     assert len(found) >= 7
@@ -96,7 +104,9 @@ def test_a_mistake_without_a_name_is_described_by_what_was_seen():
 
     def late(ids, vocab):
         for _ in range(2):
-            yield from LAB.reference["decode_stream"]([next(ids, 10), next(ids, 10)], vocab)
+            yield from LAB.reference["decode_stream"](
+                [next(ids, 10), next(ids, 10)], vocab
+            )
 
     verdict = judge_locally(LAB, "decode_stream", late)
     symptom = verdict.diagnosis.symptom
@@ -112,11 +122,18 @@ def vocab_of(merges):
 
 def split_and_largest(text, vocab_size, min_frequency=2):
     words, merges = Counter(tuple(word.encode()) for word in text.split()), []
-    while len(merges) < vocab_size - 256 and (pairs := LAB.reference["pair_counts"](dict(words))):
+    while len(merges) < vocab_size - 256 and (
+        pairs := LAB.reference["pair_counts"](dict(words))
+    ):
         best = max(pairs, key=lambda pair: (pairs[pair], pair))
         if pairs[best] < min_frequency:
             break
-        words = Counter({tuple(LAB.reference["merge"](list(w), best, 256 + len(merges))): n for w, n in words.items()})
+        words = Counter(
+            {
+                tuple(LAB.reference["merge"](list(w), best, 256 + len(merges))): n
+                for w, n in words.items()
+            }
+        )
         merges.append(best)
     return merges
 
@@ -135,14 +152,22 @@ def strict_and_negative(ids, merges):
 
 def unescaped_and_all(text, merges, special, allowed=()):
     parts = re.split(f"({'|'.join(special)})", text)
-    ids = ([special[part]] if part in special else LAB.reference["encode"](part, merges) for part in parts)
+    ids = (
+        [special[part]] if part in special else LAB.reference["encode"](part, merges)
+        for part in parts
+    )
     return [token for row in ids for token in row]
 
 
 def all_and_nothing_refused(text, merges, special, allowed=()):
-    pattern = "|".join(re.escape(token) for token in sorted(special, key=len, reverse=True))
+    pattern = "|".join(
+        re.escape(token) for token in sorted(special, key=len, reverse=True)
+    )
     parts = re.split(f"({pattern})", text)
-    ids = ([special[part]] if part in special else LAB.reference["encode"](part, merges) for part in parts)
+    ids = (
+        [special[part]] if part in special else LAB.reference["encode"](part, merges)
+        for part in parts
+    )
     return [token for row in ids for token in row]
 
 
@@ -178,7 +203,10 @@ def shrinking_its_argument(ids, pair, new):
 def test_of_two_mistakes_one_is_named_and_then_the_other(target, code, named):
     verdict = judge_locally(LAB, target, code)
     assert verdict.status is Status.FAIL
-    assert verdict.diagnosis.mutant.code.__name__ == named and "all of them" not in verdict.line
+    assert (
+        verdict.diagnosis.mutant.code.__name__ == named
+        and "all of them" not in verdict.line
+    )
 
 
 @pytest.mark.parametrize("name", ["train", "encode", "encode_special"])

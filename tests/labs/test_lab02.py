@@ -1,4 +1,6 @@
-"""The worked examples in the stubs of lab 02 are true, and its splits are those of the package."""
+"""The worked examples in the stubs of lab 02 are true, and its splits are those of the
+package.
+"""
 
 import re
 from pathlib import Path
@@ -9,11 +11,11 @@ import torch
 from happyllm_support.grading.labs import load_lab, load_module
 from happyllm_support.grading.solution import places, source_of
 from happyllm_support.grading.stubs import read_stub
-from happyllm_support.text.grammar import Grammar
-from happyllm_support.text.grammar_exact import entropy as entropy_of
-from happyllm_support.text.grammar_rules import Beat, Item, Line, Variable
-from happyllm_support.text.splits import normalized, split_of
-from happyllm_support.text.storyworld import StoryWorld
+from happyllm_support.text.corpora.splits import normalized, split_of
+from happyllm_support.text.storyworld.exact import entropy as entropy_of
+from happyllm_support.text.storyworld.grammar import Grammar
+from happyllm_support.text.storyworld.rules import Beat, Item, Line, Variable
+from happyllm_support.text.storyworld.world import StoryWorld
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LAB = load_lab(ROOT / "labs", "lab02")
@@ -22,14 +24,23 @@ STUBS = read_stub(LAB).decode("utf-8")
 
 def test_examples_of_one_line_are_true():
     examples = re.findall(r"Example: (\w+\(.*\)) -> (\[.*\]|[\d.]+)(?=[.:])", STUBS)
-    assert [call.partition("(")[0] for call, _ in examples] == ["bits_per_byte", "split", "best_fit"]
+    assert [call.partition("(")[0] for call, _ in examples] == [
+        "bits_per_byte",
+        "split",
+        "best_fit",
+    ]
     for call, result in examples:
         value = eval(call, {**LAB.reference, "tensor": torch.tensor})
-        assert value == (pytest.approx(float(result), abs=1e-4) if result[0] != "[" else eval(result))
+        assert value == (
+            pytest.approx(float(result), abs=1e-4) if result[0] != "[" else eval(result)
+        )
 
 
 def test_example_of_the_entropy():
-    grammar = {"S": [(0.5, ["A", "A"]), (0.5, ["stop"])], "A": [(0.25, ["x"]), (0.75, ["y"])]}
+    grammar = {
+        "S": [(0.5, ["A", "A"]), (0.5, ["stop"])],
+        "A": [(0.25, ["x"]), (0.75, ["y"])],
+    }
     assert str(grammar) in STUBS.replace('"', "'")
     assert round(LAB.reference["entropy"](grammar, "S"), 4) == 1.2555
     assert round(LAB.reference["entropy"](grammar, "A"), 4) == 0.5623
@@ -53,20 +64,26 @@ def test_example_of_the_rows():
 
 def test_example_of_the_batches():
     ids = torch.tensor([5, 6, 7, 8, 9])
-    windows = [(x.tolist(), y.tolist()) for x, y in LAB.reference["batches"](ids, 1, 2, seed=0)]
+    windows = [
+        (x.tolist(), y.tolist()) for x, y in LAB.reference["batches"](ids, 1, 2, seed=0)
+    ]
     assert sorted(windows) == [([[5, 6]], [[6, 7]]), ([[7, 8]], [[8, 9]])]
 
 
 def test_every_solution_can_be_shown():
     for place in places(LAB.checks.values()):
-        assert place.partition(":")[2].rpartition(".")[2] in source_of(place, LAB.folder.parent)
+        assert place.partition(":")[2].rpartition(".")[2] in source_of(
+            place, LAB.folder.parent
+        )
 
 
 def test_the_hash_that_the_wrong_variants_use_is_that_of_the_package():
     shares = {"train": 0.7, "valid": 0.3}
     for text in StoryWorld().stories(30, seed=1, language="both"):
         u = LAB.reference["uniform"](LAB.reference["key_of"](text), 4)
-        assert split_of(text, shares, 4, key=normalized) == ("train" if u < 0.7 else "valid")
+        assert split_of(text, shares, 4, key=normalized) == (
+            "train" if u < 0.7 else "valid"
+        )
 
 
 def test_the_entropy_of_the_five_stories_agrees_with_the_engine_of_the_package():
@@ -74,10 +91,18 @@ def test_the_entropy_of_the_five_stories_agrees_with_the_engine_of_the_package()
         return Line(text={"en": text}, when=when)
 
     animals = tuple(Item(word, {"en": {"": word}}) for word in ("cat", "dog", "hen"))
-    pet = Variable(name="pet", pool=animals, weight=lambda animal: 2.0 if animal.key == "cat" else 1.0)
+    pet = Variable(
+        name="pet",
+        pool=animals,
+        weight=lambda animal: 2.0 if animal.key == "cat" else 1.0,
+    )
     beats = [
         Beat(name="comes", lines=(sentence("A {pet} came in."),), then="does"),
-        Beat(name="does", lines=(sentence("It ate."), sentence("It slept.", pet={"hen": 0.0})), then="leaves"),
+        Beat(
+            name="does",
+            lines=(sentence("It ate."), sentence("It slept.", pet={"hen": 0.0})),
+            then="leaves",
+        ),
         Beat(name="leaves", lines=(sentence("Then the {pet} left."),)),
     ]
     engine = entropy_of(Grammar([pet], beats, {"en": " "}))

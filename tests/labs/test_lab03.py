@@ -1,4 +1,6 @@
-"""What is special to lab 03: true examples, right code of all kinds passes, of two mistakes one is named."""
+"""What is special to lab 03: true examples, right code of all kinds passes, of two
+mistakes one is named.
+"""
 
 import math
 import runpy
@@ -20,7 +22,9 @@ def rows(*numbers):
     return torch.tensor(numbers)[None, None, :, None]
 
 
-@pytest.mark.parametrize("code", [LAB.reference, SOLUTION], ids=["reference", "solution"])
+@pytest.mark.parametrize(
+    "code", [LAB.reference, SOLUTION], ids=["reference", "solution"]
+)
 def test_the_examples_of_the_docstrings(code):
     third = math.log(3)
     weights = code["softmax"](torch.tensor([[0.0, third], [1000.0, 1000.0]]))
@@ -28,7 +32,9 @@ def test_the_examples_of_the_docstrings(code):
 
     positions, segments = torch.tensor([[0, 0, 1]]), torch.tensor([[0, 1, 1]])
     mask = code["mask_from_positions"](positions, positions, segments, segments)
-    assert mask.tolist() == [[[[False, False, False], [False, True, False], [False, True, True]]]]
+    assert mask.tolist() == [
+        [[[False, False, False], [False, True, False], [False, True, True]]]
+    ]
 
     q, k, v = rows(1.0), rows(0.0, third), rows(10.0, 20.0)
     for seen, want in ((None, 17.5), ([True, False], 10.0), ([False, False], 0.0)):
@@ -44,8 +50,14 @@ def test_the_examples_of_the_docstrings(code):
     out = code["grouped_attention"](torch.ones(1, 4, 1, 1), torch.ones(1, 2, 1, 1), v)
     assert out.flatten().tolist() == [10, 10, 20, 20]
 
-    blocks = [(torch.zeros(1, 1), torch.tensor([[10.0]])), (torch.tensor([[third]]), torch.tensor([[20.0]]))]
-    answers = [answer.item() for answer in code["attend_online"](torch.ones(1, 1), iter(blocks))]
+    blocks = [
+        (torch.zeros(1, 1), torch.tensor([[10.0]])),
+        (torch.tensor([[third]]), torch.tensor([[20.0]])),
+    ]
+    answers = [
+        answer.item()
+        for answer in code["attend_online"](torch.ones(1, 1), iter(blocks))
+    ]
     assert answers == pytest.approx([10.0, 17.5])
 
 
@@ -77,13 +89,21 @@ def sdpa_scaling_the_queries(q, k, v, mask=None, scale=None):
 
 
 def sdpa_in_double(q, k, v, mask=None, scale=None):
-    return sdpa_with_infinity(q.double(), k.double(), v.double(), mask, scale).to(q.dtype)
+    return sdpa_with_infinity(q.double(), k.double(), v.double(), mask, scale).to(
+        q.dtype
+    )
 
 
 def sdpa_on_flat_heads(q, k, v, mask=None, scale=None):
-    scores = torch.bmm(q.flatten(0, 1), k.flatten(0, 1).mT).view(*q.shape[:3], k.shape[2])
+    scores = torch.bmm(q.flatten(0, 1), k.flatten(0, 1).mT).view(
+        *q.shape[:3], k.shape[2]
+    )
     scores = scores * (q.shape[-1] ** -0.5 if scale is None else scale)
-    bias = torch.zeros_like(scores) if mask is None else torch.zeros_like(scores).masked_fill(~mask, -1e12)
+    bias = (
+        torch.zeros_like(scores)
+        if mask is None
+        else torch.zeros_like(scores).masked_fill(~mask, -1e12)
+    )
     weights = torch.softmax(scores + bias, dim=3)
     blind = 0.0 if mask is None else (~mask.any(-1, keepdim=True)).float()
     return weights @ v * (1 - blind)
@@ -107,7 +127,10 @@ def test_right_attention_of_all_kinds_passes(code):
 def grouped_by_expanding(q, k, v, mask=None):
     B, K, S, D = k.shape
     size = q.shape[1] // K
-    k, v = (x[:, :, None].expand(B, K, size, S, D).reshape(B, K * size, S, D) for x in (k, v))
+    k, v = (
+        x[:, :, None].expand(B, K, size, S, D).reshape(B, K * size, S, D)
+        for x in (k, v)
+    )
     return sdpa_with_infinity(q, k, v, mask)
 
 
@@ -127,7 +150,10 @@ def test_right_groups_of_all_kinds_pass(code):
 
 def online_from_the_lowest_number(q, blocks):
     top = torch.full((q.shape[0],), torch.finfo(q.dtype).min, dtype=q.dtype)
-    total, out = torch.zeros_like(top), torch.zeros_like(q)  # out is the quotient, not the sum
+    total, out = (
+        torch.zeros_like(top),
+        torch.zeros_like(q),
+    )  # out is the quotient, not the sum
     for keys, values in blocks:
         scores = q @ keys.T / math.sqrt(q.shape[1])
         new_top = torch.maximum(top, scores.max(dim=1).values)
@@ -148,7 +174,11 @@ def online_query_by_query(q, blocks):
                 score = float(q[t].double() @ key.double()) / math.sqrt(len(key))
                 new_top = max(top, score)
                 shrink, power = math.exp(top - new_top), math.exp(score - new_top)
-                top, total, sums = new_top, total * shrink + power, sums * shrink + power * value
+                top, total, sums = (
+                    new_top,
+                    total * shrink + power,
+                    sums * shrink + power * value,
+                )
             states[t] = top, total, sums
             out[t] = sums / total
         yield out
@@ -167,7 +197,14 @@ def online_with_buffers_of_its_own(q, blocks):
         yield sums / total
 
 
-@pytest.mark.parametrize("code", [online_from_the_lowest_number, online_query_by_query, online_with_buffers_of_its_own])
+@pytest.mark.parametrize(
+    "code",
+    [
+        online_from_the_lowest_number,
+        online_query_by_query,
+        online_with_buffers_of_its_own,
+    ],
+)
 def test_right_online_attention_of_all_kinds_passes(code):
     verdict = judge_locally(LAB, "attend_online", code)
     assert verdict.status is Status.PASS, verdict.diagnosis
@@ -179,7 +216,9 @@ def unscaled_and_nan(q, k, v, mask=None, scale=None):
 
 def sdpa_with_nan(q, k, v, mask=None, scale=None):
     scores = scores_of(q, k, scale)
-    return (scores if mask is None else scores.masked_fill(~mask, -math.inf)).softmax(-1) @ v
+    return (scores if mask is None else scores.masked_fill(~mask, -math.inf)).softmax(
+        -1
+    ) @ v
 
 
 def inverted_and_nan(q, k, v, mask=None, scale=None):
@@ -214,7 +253,10 @@ def top_forgotten(q, blocks):
         scores = q @ keys.T / math.sqrt(q.shape[1])
         new_top = torch.maximum(top, scores.amax(-1, keepdim=True))
         powers, shrink = (scores - new_top).exp(), (top - new_top).exp()
-        total, sums = total * shrink + powers.sum(-1, keepdim=True), sums * shrink + powers @ values
+        total, sums = (
+            total * shrink + powers.sum(-1, keepdim=True),
+            sums * shrink + powers @ values,
+        )
         yield sums / total
 
 
@@ -227,17 +269,24 @@ def top_of_the_first(q, blocks):
             top, total, sums = highest, torch.zeros_like(highest), torch.zeros_like(q)
         new_top = torch.maximum(top, highest)
         powers, shrink = (scores - new_top).exp(), (top - new_top).exp()
-        total, sums = total * shrink + powers.sum(-1, keepdim=True), sums * shrink + powers @ values
+        total, sums = (
+            total * shrink + powers.sum(-1, keepdim=True),
+            sums * shrink + powers @ values,
+        )
         yield sums / total
 
 
 def repeated_k_times(q, k, v, mask=None):
-    return sdpa_with_infinity(q, *(x.repeat_interleave(k.shape[1], dim=1) for x in (k, v)), mask)
+    return sdpa_with_infinity(
+        q, *(x.repeat_interleave(k.shape[1], dim=1) for x in (k, v)), mask
+    )
 
 
 def repeated_along_the_keys(q, k, v, mask=None):
     size = q.shape[1] // k.shape[1]
-    return sdpa_with_infinity(q, *(x.repeat_interleave(size, dim=2) for x in (k, v)), mask)
+    return sdpa_with_infinity(
+        q, *(x.repeat_interleave(size, dim=2) for x in (k, v)), mask
+    )
 
 
 @pytest.mark.parametrize(
@@ -279,7 +328,9 @@ def online_that_writes_into_what_it_gave(q, blocks):
 
 
 def grouped_by_einsum_without_repeating(q, k, v, mask=None):
-    return torch.einsum("bhts,bhsd->bhtd", torch.einsum("bhtd,bhsd->bhts", q, k).softmax(-1), v)
+    return torch.einsum(
+        "bhts,bhsd->bhtd", torch.einsum("bhtd,bhsd->bhts", q, k).softmax(-1), v
+    )
 
 
 def softmax_with_a_small_constant(scores, dim=-1):
@@ -291,7 +342,11 @@ def softmax_with_a_small_constant(scores, dim=-1):
     ("name", "code", "words"),
     [
         ("attend_online", online_that_writes_into_what_it_gave, "what it had given"),
-        ("grouped_attention", grouped_by_einsum_without_repeating, "given 6 query heads and 3 key heads, it raises"),
+        (
+            "grouped_attention",
+            grouped_by_einsum_without_repeating,
+            "given 6 query heads and 3 key heads, it raises",
+        ),
         ("softmax", softmax_with_a_small_constant, "is off"),
     ],
 )
@@ -330,5 +385,7 @@ def sdpa(q, k, v, mask=None, scale=None):
 )
 def test_shortcuts_are_refused(name, source, words):
     with Grader(ROOT / "labs") as grader:
-        verdict = grader.run(LAB, name, Solution(source=source, filename="attention.py"))
+        verdict = grader.run(
+            LAB, name, Solution(source=source, filename="attention.py")
+        )
     assert verdict.status is Status.FAIL and words in verdict.diagnosis.symptom

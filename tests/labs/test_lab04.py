@@ -1,4 +1,6 @@
-"""Lab 04: true examples, given parts that compute what the package does, mistakes in a learner's own words."""
+"""Lab 04: true examples, given parts that compute what the package does, mistakes in a
+learner's own words.
+"""
 
 import math
 import re
@@ -31,20 +33,30 @@ def stub():
 
 
 def test_the_examples_in_the_docstrings(lab):
-    normed = lab["layer_norm"](torch.tensor([1.0, 3.0]), torch.ones(2), torch.tensor([0.0, 10.0]), 0.0)
+    normed = lab["layer_norm"](
+        torch.tensor([1.0, 3.0]), torch.ones(2), torch.tensor([0.0, 10.0]), 0.0
+    )
     assert normed.tolist() == [-1, 11]
     ones = torch.tensor([1.0, -1.0], dtype=torch.float64)
     assert lab["gelu"](ones).tolist() == pytest.approx([0.841192, -0.158808], abs=5e-7)
-    assert torch.nn.functional.gelu(ones).tolist() == pytest.approx([0.841345, -0.158655], abs=5e-7)
+    assert torch.nn.functional.gelu(ones).tolist() == pytest.approx(
+        [0.841345, -0.158655], abs=5e-7
+    )
     name = "blocks.0.attn.o_proj.weight"
-    drawn = lab["initialise"]({name: (400, 400)}, 8, torch.Generator().manual_seed(0))[name]
+    drawn = lab["initialise"]({name: (400, 400)}, 8, torch.Generator().manual_seed(0))[
+        name
+    ]
     assert drawn.std().item() == pytest.approx(0.005, rel=0.01)
     assert 0.02 / math.sqrt(16) == pytest.approx(0.005)
 
 
 def test_the_given_attention_and_norm_are_those_of_the_package(lab, stub):
     x = torch.randn(2, 5, 12, generator=torch.Generator().manual_seed(1))
-    for name, sizes in (("Attention", (12, 3)), ("LayerNorm", (12,)), ("StandIn", (12,))):
+    for name, sizes in (
+        ("Attention", (12, 3)),
+        ("LayerNorm", (12,)),
+        ("StandIn", (12,)),
+    ):
         given, packaged = getattr(stub, name)(*sizes), lab[name](*sizes)
         packaged.load_state_dict(given.state_dict())
         torch.testing.assert_close(given(x), packaged(x))
@@ -54,13 +66,22 @@ def test_the_given_attention_and_norm_are_those_of_the_package(lab, stub):
 def test_the_checkpoint_of_the_check_is_named_as_that_of_transformers():
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    sizes = {"vocab_size": 9, "n_positions": 5, "n_embd": 6, "n_inner": 10, "n_layer": 2, "n_head": 2}
+    sizes = {
+        "vocab_size": 9,
+        "n_positions": 5,
+        "n_embd": 6,
+        "n_inner": 10,
+        "n_layer": 2,
+        "n_head": 2,
+    }
     theirs = GPT2LMHeadModel(GPT2Config(**sizes)).state_dict()
     load_lab(LABS, "04")
-    made, _ = load_module(LABS / "lab04_gpt2", "by_hand").checkpoint(2, 6, 10, seed=1, prefix="transformer.")
-    assert {name: t.shape for name, t in theirs.items() if name != "lm_head.weight"} == {
-        n: t.shape for n, t in made.items()
-    }
+    made, _ = load_module(LABS / "lab04_gpt2", "by_hand").checkpoint(
+        2, 6, 10, seed=1, prefix="transformer."
+    )
+    assert {
+        name: t.shape for name, t in theirs.items() if name != "lm_head.weight"
+    } == {n: t.shape for n, t in made.items()}
 
 
 NATURAL_LOAD = """
@@ -112,11 +133,15 @@ def learners(*changes):
     "load",
     [
         "self.load_state_dict(parameters, strict=False)",
-        "self.load_state_dict({**parameters, 'lm_head.weight': parameters['tok_emb.weight']})",
-        "[self.get_parameter(name).data.copy_(parameters[name]) for name in parameters]",
+        "self.load_state_dict({**parameters, 'lm_head.weight': "
+        "parameters['tok_emb.weight']})",
+        "[self.get_parameter(name).data.copy_(parameters[name]) for name in "
+        "parameters]",
         "for name, p in self.named_parameters(): p.data = parameters[name]",
-        "self.load_state_dict(parameters, strict=False, assign=True); self.lm_head.weight = self.tok_emb.weight",
-        "with torch.no_grad(): [p.copy_(parameters[name]) for name, p in self.named_parameters()]",
+        "self.load_state_dict(parameters, strict=False, assign=True); "
+        "self.lm_head.weight = self.tok_emb.weight",
+        "with torch.no_grad(): [p.copy_(parameters[name]) for name, p in "
+        "self.named_parameters()]",
     ],
 )
 def test_a_model_as_one_writes_it_passes(load):
@@ -129,30 +154,69 @@ def test_a_model_as_one_writes_it_passes(load):
     ("change", "named"),
     [
         ((TIE, ""), "NotTied"),
-        ((TIE, "        self.lm_head.weight = nn.Parameter(self.tok_emb.weight.clone())\n"), "NotTied"),
-        ((TIE, "        self.lm_head.weight.data = self.tok_emb.weight.data\n"), "SharedMemory"),
-        (("nn.ModuleList([self.make(n_head, d_model) for _ in range(n_layer)])", "[]"), "PythonList"),
         (
-            ("[self.make(n_head, d_model) for _ in range(n_layer)]", "[self.make(n_head, d_model)] * n_layer"),
+            (
+                TIE,
+                "        self.lm_head.weight = "
+                "nn.Parameter(self.tok_emb.weight.clone())\n",
+            ),
+            "NotTied",
+        ),
+        (
+            (TIE, "        self.lm_head.weight.data = self.tok_emb.weight.data\n"),
+            "SharedMemory",
+        ),
+        (
+            (
+                "nn.ModuleList([self.make(n_head, d_model) for _ in range(n_layer)])",
+                "[]",
+            ),
+            "PythonList",
+        ),
+        (
+            (
+                "[self.make(n_head, d_model) for _ in range(n_layer)]",
+                "[self.make(n_head, d_model)] * n_layer",
+            ),
             "OneBlock",
         ),
         (("x = block(x)", "block(x)"), "NotReassigned"),
-        (("torch.arange(ids.shape[1])", "torch.arange(1, ids.shape[1] + 1)"), "PositionsFromOne"),
+        (
+            ("torch.arange(ids.shape[1])", "torch.arange(1, ids.shape[1] + 1)"),
+            "PositionsFromOne",
+        ),
         (("self.lm_head(self.final_norm(x))", "self.lm_head(x)"), "NoFinalNorm"),
-        (("        with torch.no_grad():\n", "        if True:\n"), "LoadsWithGradients"),
-        (("parameter.copy_(parameters[name])", "parameter = parameters[name]"), "LoadsNothing"),
-        ((NATURAL_LOAD, "\n    def load(self, parameters):\n        self.load_state_dict(parameters)\n"), "StrictLoad"),
+        (
+            ("        with torch.no_grad():\n", "        if True:\n"),
+            "LoadsWithGradients",
+        ),
+        (
+            ("parameter.copy_(parameters[name])", "parameter = parameters[name]"),
+            "LoadsNothing",
+        ),
+        (
+            (
+                NATURAL_LOAD,
+                "\n    def load(self, parameters):\n        "
+                "self.load_state_dict(parameters)\n",
+            ),
+            "StrictLoad",
+        ),
     ],
 )
 def test_a_mistake_in_such_a_model_is_named(change, named):
     verdict = judge_locally(LAB, "GPT2", learners(change))
     assert verdict.status is Status.FAIL and verdict.diagnosis.mutant, verdict.diagnosis
-    assert verdict.diagnosis.mutant.code is {m.code.__qualname__: m.code for m in LAB.mutants_of("GPT2")}[named]
+    assert (
+        verdict.diagnosis.mutant.code
+        is {m.code.__qualname__: m.code for m in LAB.mutants_of("GPT2")}[named]
+    )
 
 
 def test_norms_that_are_one_object_are_named():
     twice = (
-        "return Block((norm := LayerNorm(d_model)), Attention(d_model, n_head), norm, GELUMLP(d_model, 4 * d_model))"
+        "return Block((norm := LayerNorm(d_model)), Attention(d_model, n_head), "
+        "norm, GELUMLP(d_model, 4 * d_model))"
     )
     right = re.search(r"return Block\(.*\)", LEARNERS)[0]
     verdict = judge_locally(LAB, "GPT2", learners((right, twice)))
@@ -161,9 +225,20 @@ def test_norms_that_are_one_object_are_named():
 
 def reading(tensors, n_layer, *, skip=(), prefix="transformer."):
     """A `load_conv1d` as one writes it, with mistakes on demand."""
-    ours, names = {}, {"ln_1": "attn_norm", "ln_2": "mlp_norm", "attn.c_proj": "attn.o_proj"}
-    names |= {"mlp.c_fc": "mlp.up_proj", "mlp.c_proj": "mlp.down_proj", "attn.c_attn": "attn.qkv"}
-    rest = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if not name.endswith(skip)}
+    ours, names = (
+        {},
+        {"ln_1": "attn_norm", "ln_2": "mlp_norm", "attn.c_proj": "attn.o_proj"},
+    )
+    names |= {
+        "mlp.c_fc": "mlp.up_proj",
+        "mlp.c_proj": "mlp.down_proj",
+        "attn.c_attn": "attn.qkv",
+    }
+    rest = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if not name.endswith(skip)
+    }
     for there, here in {"wte": "tok_emb", "wpe": "pos_emb"}.items():
         ours[f"{here}.weight"] = rest.pop(f"{there}.weight")
     for kind in ("weight", "bias"):
@@ -181,8 +256,12 @@ def reading(tensors, n_layer, *, skip=(), prefix="transformer."):
 
 
 def test_what_a_refused_file_was_is_said():
-    swallowing = judge_locally(LAB, "load_conv1d", lambda tensors, n: reading(tensors, n, skip=("attn.bias",)))
-    assert "a whole file of two blocks is not understood" in swallowing.diagnosis.symptom
+    swallowing = judge_locally(
+        LAB, "load_conv1d", lambda tensors, n: reading(tensors, n, skip=("attn.bias",))
+    )
+    assert (
+        "a whole file of two blocks is not understood" in swallowing.diagnosis.symptom
+    )
     assert "does a rule for h.0.attn.bias catch" in swallowing.diagnosis.symptom
     accepting = judge_locally(LAB, "load_conv1d", reading)
     assert "h.1.mlp.gate.weight, is accepted" in accepting.diagnosis.symptom
@@ -194,7 +273,10 @@ def test_what_a_refused_file_was_is_said():
         return LAB.reference["load_conv1d"](tensors, n_layer)
 
     verdict = judge_locally(LAB, "load_conv1d", without_prefix)
-    assert "whose names have the prefix transformer. is not understood" in verdict.diagnosis.symptom
+    assert (
+        "whose names have the prefix transformer. is not understood"
+        in verdict.diagnosis.symptom
+    )
 
 
 def drawing(shapes, n_layer, generator, std=0.02):
@@ -203,36 +285,57 @@ def drawing(shapes, n_layer, generator, std=0.02):
     for name, shape in shapes.items():
         tensor = torch.zeros(shape) if name.endswith("bias") else torch.ones(shape)
         if len(shape) == 2:
-            scale = 0.02 / math.sqrt(2 * n_layer) if name.endswith(("o_proj.weight", "down_proj.weight")) else 0.02
-            torch.nn.init.normal_(tensor, 0.0, 0.01 if "pos_emb" in name else scale, generator=generator)
+            scale = (
+                0.02 / math.sqrt(2 * n_layer)
+                if name.endswith(("o_proj.weight", "down_proj.weight"))
+                else 0.02
+            )
+            torch.nn.init.normal_(
+                tensor, 0.0, 0.01 if "pos_emb" in name else scale, generator=generator
+            )
         drawn[name] = tensor
     return drawn
 
 
 def test_numbers_written_into_the_code_and_missing_names_are_named():
     verdict = judge_locally(LAB, "initialise", drawing)
-    assert verdict.diagnosis.mutant.says == "the argument std is not used, and 0.02 always is"
+    assert (
+        verdict.diagnosis.mutant.says
+        == "the argument std is not used, and 0.02 always is"
+    )
     right = LAB.reference["initialise"]
     lacking = judge_locally(
         LAB,
         "initialise",
-        lambda shapes, *rest, **std: {n: t for n, t in right(shapes, *rest, **std).items() if t.ndim > 1},
+        lambda shapes, *rest, **std: {
+            n: t for n, t in right(shapes, *rest, **std).items() if t.ndim > 1
+        },
     )
-    assert lacking.diagnosis.symptom.startswith("the result lacks blocks.0.attn_norm.weight, ")
+    assert lacking.diagnosis.symptom.startswith(
+        "the result lacks blocks.0.attn_norm.weight, "
+    )
     assert lacking.diagnosis.mutant.code.__name__ == "only_matrices"
 
 
 NORMS = (
     "F.group_norm(x.reshape(-1, 5), 1, weight, bias, eps).view_as(x)",
     "F.instance_norm(x.reshape(1, -1, 5), eps=eps).view_as(x) * weight + bias",
-    "F.batch_norm(x.reshape(-1, 5).T, None, None, None, None, True, 0.1, eps).T.view_as(x) * weight + bias",
+    "F.batch_norm(x.reshape(-1, 5).T, None, None, None, None, True, 0.1, "
+    "eps).T.view_as(x) * weight + bias",
     "torch.ops.aten.native_group_norm(x, weight, bias, len(x), 5, 1, 1, eps)[0]",
 )
 
 
 def test_other_norms_are_refused():
-    head = "import torch\nfrom torch.nn import functional as F\ndef layer_norm(x, weight, bias, eps=1e-5):\n    return "
+    head = (
+        "import torch\nfrom torch.nn import functional as F\ndef layer_norm(x, "
+        "weight, bias, eps=1e-5):\n    return "
+    )
     with Grader(LABS) as grader:
         for norm in NORMS:
-            verdict = grader.run(LAB, "layer_norm", Solution(source=head + norm, filename="gpt2.py"))
-            assert verdict.status is Status.FAIL and "forbids" in verdict.diagnosis.symptom
+            verdict = grader.run(
+                LAB, "layer_norm", Solution(source=head + norm, filename="gpt2.py")
+            )
+            assert (
+                verdict.status is Status.FAIL and "forbids" in verdict.diagnosis.symptom
+            )

@@ -1,4 +1,6 @@
-"""Lab 05: the examples in the docstrings of its stubs are true, and a notebook can bring all that is to be written."""
+"""Lab 05: the examples in the docstrings of its stubs are true, and a notebook can
+bring all that is to be written.
+"""
 
 import math
 from pathlib import Path
@@ -10,7 +12,11 @@ from happyllm_support.grading import notebook
 from happyllm_support.grading.labs import load_lab
 
 LAB = load_lab(Path(__file__).resolve().parent.parent.parent / "labs", "05")
-lab05 = type("Reference", (), {name: staticmethod(value) for name, value in LAB.reference.items()})
+lab05 = type(
+    "Reference",
+    (),
+    {name: staticmethod(value) for name, value in LAB.reference.items()},
+)
 
 
 def test_rms_norm():
@@ -30,7 +36,9 @@ def test_rms_norm():
     ids=["none", "linear", "ntk"],
 )
 def test_rope_frequencies(settings, want):
-    assert lab05.rope_frequencies(8, 10000.0, **settings).tolist() == pytest.approx(want)
+    assert lab05.rope_frequencies(8, 10000.0, **settings).tolist() == pytest.approx(
+        want
+    )
 
 
 def test_rotary_positions():
@@ -41,7 +49,10 @@ def test_rotary_positions():
     assert second == pytest.approx([math.cos(3), math.cos(0.3)] * 2)
 
 
-@pytest.mark.parametrize(("name", "want"), [("apply_rope", [-3, -4, 1, 2]), ("apply_rope_interleaved", [-2, 1, -4, 3])])
+@pytest.mark.parametrize(
+    ("name", "want"),
+    [("apply_rope", [-3, -4, 1, 2]), ("apply_rope_interleaved", [-2, 1, -4, 3])],
+)
 def test_a_quarter_turn(name, want):
     x = torch.tensor([[[[1.0, 2.0, 3.0, 4.0]]]])
     turned = getattr(lab05, name)(x, torch.zeros(1, 1, 1, 4), torch.ones(1, 1, 1, 4))
@@ -56,7 +67,9 @@ def test_the_order_of_rows():
 def test_swiglu():
     mlp = lab05.SwiGLU(1, 1)
     weights = {"gate": 1.0, "up": 2.0, "down": 3.0}
-    mlp.load_state_dict({f"{name}_proj.weight": torch.tensor([[w]]) for name, w in weights.items()})
+    mlp.load_state_dict(
+        {f"{name}_proj.weight": torch.tensor([[w]]) for name, w in weights.items()}
+    )
     assert mlp(torch.ones(1)).item() == pytest.approx(4.386, abs=5e-4)
 
 
@@ -71,4 +84,6 @@ def test_the_names_in_the_docstring_of_the_model_are_its_parameters():
 
 def test_a_notebook_is_not_given_what_the_learner_writes():
     given = notebook._given(LAB)
-    assert not {"RMSNorm", "Attention", "Block"} & set(given), "unwritten, they would take the place of the learner's"
+    assert not {"RMSNorm", "Attention", "Block"} & set(given), (
+        "unwritten, they would take the place of the learner's"
+    )

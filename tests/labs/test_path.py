@@ -1,4 +1,6 @@
-"""The way of a learner: no points, a typical mistake, its name, the points; in the terminal and in a notebook."""
+"""The way of a learner: no points, a typical mistake, its name, the points; in the
+terminal and in a notebook.
+"""
 
 import re
 import shutil
@@ -84,7 +86,9 @@ def rms_norm(x, weight, eps=1e-5):
 def labs(tmp_path):
     """A copy of the labs as they come."""
     shutil.copytree(
-        ROOT / "labs", tmp_path / "labs", ignore=shutil.ignore_patterns("__pycache__", ".progress*", "*.bak")
+        ROOT / "labs",
+        tmp_path / "labs",
+        ignore=shutil.ignore_patterns("__pycache__", ".progress*", "*.bak"),
     )
     for stub in (tmp_path / "labs" / ".stubs").glob("*.py"):
         folder = tmp_path / "labs" / stub.stem
@@ -103,7 +107,12 @@ def test_in_the_terminal(way, labs, capsys):
         return " ".join(capsys.readouterr().out.split())
 
     shown = grade(number)
-    assert re.search(r" 0 of \d+ points", shown) and "NOT YET" in shown and "Open " in shown and "PASS" not in shown
+    assert (
+        re.search(r" 0 of \d+ points", shown)
+        and "NOT YET" in shown
+        and "Open " in shown
+        and "PASS" not in shown
+    )
     stub = file.read_text("utf-8")
     file.write_text(stub + wrong, "utf-8")
     shown = grade(f"{number}.{name}")
@@ -119,11 +128,27 @@ def test_in_the_terminal(way, labs, capsys):
 def test_in_a_notebook(labs):
     cells = ["from happyllm_support.grading import check"]
     for (number, _, name), (wrong, right, _) in WAYS.items():
-        cells += [f"{code}\nprint(check('lab{number}.{name}', {name}))" for code in (wrong, right)]
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    nbclient.NotebookClient(notebook, timeout=200, resources={"metadata": {"path": str(labs)}}).execute()
-    printed = [" ".join("".join(o.text for o in cell.outputs).split()) for cell in notebook.cells[1:]]
-    for (number, _, name), wrong, right in zip(WAYS, printed[::2], printed[1::2], strict=True):
+        cells += [
+            f"{code}\nprint(check('lab{number}.{name}', {name}))"
+            for code in (wrong, right)
+        ]
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(cell) for cell in cells]
+    )
+    nbclient.NotebookClient(
+        notebook, timeout=200, resources={"metadata": {"path": str(labs)}}
+    ).execute()
+    printed = [
+        " ".join("".join(o.text for o in cell.outputs).split())
+        for cell in notebook.cells[1:]
+    ]
+    for (number, _, name), wrong, right in zip(
+        WAYS, printed[::2], printed[1::2], strict=True
+    ):
         says = WAYS[number, f"{_}", name][2]
-        assert f"lab{number}.{name}: FAIL" in wrong and "This is what comes out when" in wrong and says in wrong
+        assert (
+            f"lab{number}.{name}: FAIL" in wrong
+            and "This is what comes out when" in wrong
+            and says in wrong
+        )
         assert f"lab{number}.{name}: PASS" in right

@@ -15,7 +15,9 @@ SLOPES = torch.tensor([0.5, 0.25, 0.125, 0.0625], dtype=torch.float64)
 
 @dataclass(frozen=True)
 class Case:
-    """Queries, keys, values and a mask; `empty` are the (row, query) that may see nothing."""
+    """Queries, keys, values and a mask; `empty` are the (row, query) that may see
+    nothing.
+    """
 
     q: Tensor
     k: Tensor
@@ -24,15 +26,27 @@ class Case:
     scale: float | None = None
     empty: tuple[tuple[int, int], ...] = ()
 
-    def leaves(self, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
+    def leaves(
+        self, dtype: torch.dtype = torch.float64
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Fresh q, k, v that gradients can be taken for."""
-        return tuple(x.detach().to(dtype).requires_grad_() for x in (self.q, self.k, self.v))
+        return tuple(
+            x.detach().to(dtype).requires_grad_() for x in (self.q, self.k, self.v)
+        )
 
 
-def tensors(n_kv_head: int, n_queries: int, n_keys: int, *, size: float = 1.5, seed: int = 0) -> tuple[Tensor, ...]:
+def tensors(
+    n_kv_head: int, n_queries: int, n_keys: int, *, size: float = 1.5, seed: int = 0
+) -> tuple[Tensor, ...]:
     g = torch.Generator().manual_seed(seed)
-    shapes = ((2, 4, n_queries, 6), (2, n_kv_head, n_keys, 6), (2, n_kv_head, n_keys, 6))
-    return tuple(size * torch.randn(shape, generator=g, dtype=torch.float64) for shape in shapes)
+    shapes = (
+        (2, 4, n_queries, 6),
+        (2, n_kv_head, n_keys, 6),
+        (2, n_kv_head, n_keys, 6),
+    )
+    return tuple(
+        size * torch.randn(shape, generator=g, dtype=torch.float64) for shape in shapes
+    )
 
 
 def case(name: str, n_kv_head: int) -> Case:
@@ -53,9 +67,15 @@ def case(name: str, n_kv_head: int) -> Case:
         "plain": lambda: Case(*square, AttentionMask.causal(n)),
         "scaled": lambda: Case(*square, AttentionMask.causal(n), scale=1.0),
         "left padding": lambda: Case(
-            *square, AttentionMask(positions, positions, padded, padded), empty=((0, 0), (0, 1), (0, 2))
+            *square,
+            AttentionMask(positions, positions, padded, padded),
+            empty=((0, 0), (0, 1), (0, 2)),
         ),
-        "packed": lambda: Case(*square, AttentionMask(within, within, packed, packed), empty=((0, 7), (0, 8))),
+        "packed": lambda: Case(
+            *square,
+            AttentionMask(within, within, packed, packed),
+            empty=((0, 7), (0, 8)),
+        ),
         "fully padded row": lambda: Case(
             *square,
             AttentionMask(positions, positions, nothing, nothing),
@@ -63,42 +83,67 @@ def case(name: str, n_kv_head: int) -> Case:
         ),
         "past": lambda: Case(*longer, AttentionMask(after[:1], everything[:1])),
         "padded past": lambda: Case(
-            *longer, AttentionMask(after, everything, new_segments, torch.cat([past_segments, new_segments], 1))
+            *longer,
+            AttentionMask(
+                after,
+                everything,
+                new_segments,
+                torch.cat([past_segments, new_segments], 1),
+            ),
         ),
-        "alibi": lambda: Case(*square, AttentionMask(positions, positions, slopes=SLOPES)),
+        "alibi": lambda: Case(
+            *square, AttentionMask(positions, positions, slopes=SLOPES)
+        ),
         "alibi, packed": lambda: Case(
-            *square, AttentionMask(within, within, packed, packed, SLOPES), empty=((0, 7), (0, 8))
+            *square,
+            AttentionMask(within, within, packed, packed, SLOPES),
+            empty=((0, 7), (0, 8)),
         ),
         "before all keys": lambda: Case(
-            *square, AttentionMask(positions, positions + 2), empty=((0, 0), (0, 1), (1, 0), (1, 1))
+            *square,
+            AttentionMask(positions, positions + 2),
+            empty=((0, 0), (0, 1), (1, 0), (1, 1)),
         ),
     }
     return every[name]()
 
 
 NAMES = (
-    "no mask", "plain", "scaled", "left padding", "packed", "fully padded row", "past", "padded past", "alibi",
+    "no mask", "plain", "scaled", "left padding", "packed", "fully padded row", "past", "padded "
+                                                                                        "past", "alibi",
     "alibi, packed", "before all keys",
 )  # fmt: skip
 
 
 def looped(x: Case) -> Tensor:
-    """The formula for one query of one head at a time, over a list of the keys that it may see."""
+    """The formula for one query of one head at a time, over a list of the keys that it
+    may see.
+    """
     q, k, v = x.q, x.k, x.v
     out = torch.zeros_like(q)
     per_head = q.shape[1] // k.shape[1]
     scale = 1 / math.sqrt(q.shape[-1]) if x.scale is None else x.scale
-    for b, h, t in torch.cartesian_prod(*(torch.arange(n) for n in q.shape[:3])).tolist():
+    for b, h, t in torch.cartesian_prod(
+        *(torch.arange(n) for n in q.shape[:3])
+    ).tolist():
         seen, scores = [], []
         for s in range(k.shape[2]):
-            products = zip(q[b, h, t].tolist(), k[b, h // per_head, s].tolist(), strict=True)
+            products = zip(
+                q[b, h, t].tolist(), k[b, h // per_head, s].tolist(), strict=True
+            )
             score = scale * sum(a * c for a, c in products)
             if x.mask is not None:
                 m = x.mask
-                q_position, k_position = (int(p[b % len(p), i]) for p, i in ((m.q_positions, t), (m.k_positions, s)))
+                q_position, k_position = (
+                    int(p[b % len(p), i])
+                    for p, i in ((m.q_positions, t), (m.k_positions, s))
+                )
                 if k_position > q_position:
                     continue
-                if m.q_segments is not None and not m.q_segments[b, t] == m.k_segments[b, s] != 0:
+                if (
+                    m.q_segments is not None
+                    and not m.q_segments[b, t] == m.k_segments[b, s] != 0
+                ):
                     continue
                 if m.slopes is not None:
                     score -= float(m.slopes[h]) * (q_position - k_position)
@@ -111,7 +156,9 @@ def looped(x: Case) -> Tensor:
 
 
 def off_by(found: Tensor, expected: Tensor) -> float:
-    """The largest difference as a fraction of the expected numbers' standard deviation; that must not be tiny."""
+    """The largest difference as a fraction of the expected numbers' standard deviation;
+    that must not be tiny.
+    """
     found, expected = found.detach(), expected.detach()
     spread = float(expected.double().std())
     assert spread > 0.02, "the expected numbers hardly differ from a constant"

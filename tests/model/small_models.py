@@ -1,4 +1,6 @@
-"""Small models whose weights, norms and biases are all random, and a cache, for the tests of this folder."""
+"""Small models whose weights, norms and biases are all random, and a cache, for the
+tests of this folder.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,20 @@ from happyllm_support.model.gpt2 import GPT2, GPT2Config
 from happyllm_support.model.llama2 import Llama2, Llama2Config
 
 VOCAB = 37
-GPT2_SMALL = {"vocab_size": VOCAB, "max_seq_len": 32, "n_layer": 3, "n_head": 4, "d_model": 24}
+GPT2_SMALL = {
+    "vocab_size": VOCAB,
+    "max_seq_len": 32,
+    "n_layer": 3,
+    "n_head": 4,
+    "d_model": 24,
+}
 LLAMA2_SMALL = {**GPT2_SMALL, "n_kv_head": 2, "d_ff": 40}
 MODELS = ("gpt2", "llama2")
 
 
-def build(name: str, *, dtype: torch.dtype = torch.float64, **changes: object) -> GPT2 | Llama2:
+def build(
+    name: str, *, dtype: torch.dtype = torch.float64, **changes: object
+) -> GPT2 | Llama2:
     """A randomised model in evaluation mode; in fp64, so that equal means equal."""
     if name == "gpt2":
         model: GPT2 | Llama2 = GPT2(GPT2Config(**{**GPT2_SMALL, **changes}))
@@ -24,7 +34,9 @@ def build(name: str, *, dtype: torch.dtype = torch.float64, **changes: object) -
 
 
 def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
-    """Weights that matter everywhere: logits with a standard deviation of about 2, no norm at 1 and no bias at 0."""
+    """Weights that matter everywhere: logits with a standard deviation of about 2, no
+    norm at 1 and no bias at 0.
+    """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -32,7 +44,14 @@ def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
             if parameter.ndim == 1:
                 parameter.copy_(0.3 * noise + (0 if name.endswith("bias") else 1))
             else:
-                parameter.copy_(noise * (0.4 if "emb" in name or "head" in name else 1.2 * parameter.shape[1] ** -0.5))
+                parameter.copy_(
+                    noise
+                    * (
+                        0.4
+                        if "emb" in name or "head" in name
+                        else 1.2 * parameter.shape[1] ** -0.5
+                    )
+                )
     return model
 
 
@@ -41,10 +60,14 @@ def some_ids(*shape: int, seed: int = 1) -> Tensor:
 
 
 def close(found: Tensor, expected: Tensor, tolerance: float = 1e-10) -> None:
-    """Equal within a tolerance relative to the scale of what is expected, which must not be a constant."""
+    """Equal within a tolerance relative to the scale of what is expected, which must
+    not be a constant.
+    """
     scale = expected.double().std().item()
     assert scale > 1e-3, "a constant proves nothing"
-    torch.testing.assert_close(found.double(), expected.double(), rtol=0, atol=tolerance * scale)
+    torch.testing.assert_close(
+        found.double(), expected.double(), rtol=0, atol=tolerance * scale
+    )
 
 
 class ListCache:
@@ -64,12 +87,19 @@ class ListCache:
     def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         self.writes.append(layer)
         past = self.layers[layer]
-        both = (keys, values) if past is None else (torch.cat([past[0], keys], 2), torch.cat([past[1], values], 2))
+        both = (
+            (keys, values)
+            if past is None
+            else (torch.cat([past[0], keys], 2), torch.cat([past[1], values], 2))
+        )
         self.layers[layer] = both
         return both
 
     def advance(self, positions: Tensor, segments: Tensor) -> None:
-        assert positions.shape == segments.shape and positions.shape[0] == self.positions.shape[0]
+        assert (
+            positions.shape == segments.shape
+            and positions.shape[0] == self.positions.shape[0]
+        )
         self.positions = torch.cat([self.positions, positions], dim=1)
         self.segments = torch.cat([self.segments, segments], dim=1)
         self.advances += 1

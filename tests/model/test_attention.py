@@ -1,4 +1,6 @@
-"""Attention: three kernels against loops over numbers, and the layer against PyTorch's own and against itself."""
+"""Attention: three kernels against loops over numbers, and the layer against PyTorch's
+own and against itself.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,12 @@ import torch
 from attention_cases import NAMES, case, looped, off_by, tensors
 from torch import nn
 
-from happyllm_support.model.attention import KERNELS, Attention, attention_weights, naive_attention
+from happyllm_support.model.attention import (
+    KERNELS,
+    Attention,
+    attention_weights,
+    naive_attention,
+)
 from happyllm_support.model.context import Context
 from happyllm_support.model.masks import AttentionMask
 from happyllm_support.model.positions import RotaryPositions, apply_rope
@@ -15,7 +22,9 @@ from happyllm_support.model.positions import RotaryPositions, apply_rope
 EVERY_KERNEL = pytest.mark.parametrize("kernel", KERNELS)
 
 
-def layer(n_kv_head: int, kernel: str = "naive", *, bias: bool = False, seed: int = 0) -> Attention:
+def layer(
+    n_kv_head: int, kernel: str = "naive", *, bias: bool = False, seed: int = 0
+) -> Attention:
     """C = 24, H = 4, D = 6 in fp64, with weights large enough for peaked scores."""
     torch.manual_seed(seed)
     attn = Attention(24, 4, n_kv_head, bias=bias, kernel=kernel).double()
@@ -25,10 +34,14 @@ def layer(n_kv_head: int, kernel: str = "naive", *, bias: bool = False, seed: in
 
 
 def stream(n: int = 7, seed: int = 1) -> torch.Tensor:
-    return torch.randn(2, n, 24, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(
+        2, n, 24, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
-def rows_of(segments: list[list[int]], rotary: RotaryPositions | None = None) -> Context:
+def rows_of(
+    segments: list[list[int]], rotary: RotaryPositions | None = None
+) -> Context:
     s = torch.tensor(segments)
     positions = (torch.cumsum(s > 0, 1) - 1).clamp(min=0)
     mask = AttentionMask(positions, positions, s, s)
@@ -53,13 +66,19 @@ def test_gradients_are_the_slopes_of_the_outputs(name, kernel):
     x = case(name, 2)
     run = KERNELS[kernel]
     assert torch.autograd.gradcheck(
-        lambda q, k, v: run(q, k, v, x.mask, scale=x.scale), x.leaves(), fast_mode=True, atol=1e-7, rtol=1e-5
+        lambda q, k, v: run(q, k, v, x.mask, scale=x.scale),
+        x.leaves(),
+        fast_mode=True,
+        atol=1e-7,
+        rtol=1e-5,
     )
 
 
 @pytest.mark.parametrize("n_kv_head", [4, 2, 1])
 @pytest.mark.parametrize("name", NAMES)
-def test_every_kernel_has_the_same_gradients_and_none_where_nothing_is_seen(name, n_kv_head):
+def test_every_kernel_has_the_same_gradients_and_none_where_nothing_is_seen(
+    name, n_kv_head
+):
     x = case(name, n_kv_head)
     push = tensors(n_kv_head, x.q.shape[2], 1, seed=5)[0]
     found = {}
@@ -76,14 +95,18 @@ def test_every_kernel_has_the_same_gradients_and_none_where_nothing_is_seen(name
 
 
 @EVERY_KERNEL
-@pytest.mark.parametrize("name", ["plain", "left padding", "alibi, packed", "padded past"])
+@pytest.mark.parametrize(
+    "name", ["plain", "left padding", "alibi, packed", "padded past"]
+)
 def test_bf16_stays_as_near_as_its_eight_bits_allow(name, kernel):
     x = case(name, 2)
     q, k, v = (t.detach().bfloat16() for t in x.leaves())
     exact = naive_attention(q.double(), k.double(), v.double(), x.mask)
     out = KERNELS[kernel](q, k, v, x.mask)
     assert out.dtype == torch.bfloat16
-    assert off_by(out, exact) < 0.06  # 2^-8 of the largest numbers; weights and scores are rounded too
+    assert (
+        off_by(out, exact) < 0.06
+    )  # 2^-8 of the largest numbers; weights and scores are rounded too
 
 
 @EVERY_KERNEL
@@ -93,10 +116,15 @@ def test_logits_of_ten_thousand_neither_overflow_nor_blur(kernel):
     out = KERNELS[kernel](100 * q, 100 * k, v, x.mask)
     logits = (100 * q) @ (100 * k).mT / 6**0.5
     assert logits.abs().max() > 1e4
-    winner = logits.masked_fill(~x.mask.dense, -torch.inf).argmax(-1)  # so far apart that one key takes all
+    winner = logits.masked_fill(~x.mask.dense, -torch.inf).argmax(
+        -1
+    )  # so far apart that one key takes all
     assert off_by(out, v.gather(2, winner[..., None].expand(-1, -1, -1, 6))) < 1e-5
     out.square().sum().backward()
-    assert all(torch.isfinite(leaf.grad).all() for leaf in (q, k, v)) and v.grad.abs().max() > 0.1
+    assert (
+        all(torch.isfinite(leaf.grad).all() for leaf in (q, k, v))
+        and v.grad.abs().max() > 0.1
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -117,11 +145,17 @@ def test_dropout_drops_weights_and_keeps_the_mean(kernel):
     q, k, v = (x[:, :, :4].float() for x in tensors(4, 4, 4))
     mask = AttentionMask.causal(4)
     torch.manual_seed(0)
-    draws = torch.stack([KERNELS[kernel](q, k, v, mask, dropout=0.25) for _ in range(3000)])
+    draws = torch.stack(
+        [KERNELS[kernel](q, k, v, mask, dropout=0.25) for _ in range(3000)]
+    )
     assert draws.std(0).max() > 0.2  # something is dropped
-    error = (draws.mean(0) - naive_attention(q, k, v, mask)).abs() / (draws.std(0) / 3000**0.5 + 1e-6)
+    error = (draws.mean(0) - naive_attention(q, k, v, mask)).abs() / (
+        draws.std(0) / 3000**0.5 + 1e-6
+    )
     assert error.max() < 5  # standard errors, over 192 numbers
-    assert draws[:, 0, 0, 0, 0].unique().numel() == 2  # the first token's only weight is there or not
+    assert (
+        draws[:, 0, 0, 0, 0].unique().numel() == 2
+    )  # the first token's only weight is there or not
 
 
 @EVERY_KERNEL
@@ -130,10 +164,14 @@ def test_multi_head_equals_pytorchs_layer(kernel, bias):
     attn, x = layer(4, kernel, bias=bias), stream()
     theirs = nn.MultiheadAttention(24, 4, bias=bias, batch_first=True).double()
     with torch.no_grad():
-        theirs.in_proj_weight.copy_(torch.cat([attn.q_proj.weight, attn.k_proj.weight, attn.v_proj.weight]))
+        theirs.in_proj_weight.copy_(
+            torch.cat([attn.q_proj.weight, attn.k_proj.weight, attn.v_proj.weight])
+        )
         theirs.out_proj.weight.copy_(attn.o_proj.weight)
         if bias:
-            theirs.in_proj_bias.copy_(torch.cat([attn.q_proj.bias, attn.k_proj.bias, attn.v_proj.bias]))
+            theirs.in_proj_bias.copy_(
+                torch.cat([attn.q_proj.bias, attn.k_proj.bias, attn.v_proj.bias])
+            )
             theirs.out_proj.bias.copy_(attn.o_proj.bias)
     future = torch.ones(7, 7, dtype=torch.bool).triu(1)
     expected, weights = theirs(x, x, x, attn_mask=future, average_attn_weights=False)
@@ -143,7 +181,9 @@ def test_multi_head_equals_pytorchs_layer(kernel, bias):
 
 @EVERY_KERNEL
 @pytest.mark.parametrize("n_kv_head", [2, 1])
-def test_grouped_and_multi_query_are_multi_head_with_repeated_weights(kernel, n_kv_head):
+def test_grouped_and_multi_query_are_multi_head_with_repeated_weights(
+    kernel, n_kv_head
+):
     few, many, x = layer(n_kv_head, kernel), layer(4, kernel), stream()
     assert few.k_proj.weight.shape == (6 * n_kv_head, 24)
     with torch.no_grad():
@@ -151,7 +191,9 @@ def test_grouped_and_multi_query_are_multi_head_with_repeated_weights(kernel, n_
             getattr(many, name).weight.copy_(getattr(few, name).weight)
         for name in ("k_proj", "v_proj"):
             heads = getattr(few, name).weight.view(n_kv_head, 6, 24)
-            getattr(many, name).weight.copy_(heads.repeat_interleave(4 // n_kv_head, 0).flatten(0, 1))
+            getattr(many, name).weight.copy_(
+                heads.repeat_interleave(4 // n_kv_head, 0).flatten(0, 1)
+            )
     assert off_by(few(x), many(x)) < 1e-12
 
 
@@ -161,11 +203,18 @@ def test_rotary_positions_reach_queries_and_keys_but_not_values(kernel):
     rotary = RotaryPositions(6)
     context = rows_of([[1] * 7, [0, 0, 1, 1, 1, 1, 1]], rotary)
     assert context.rope is not None
-    q, k, v = (p(x).unflatten(-1, (-1, 6)).transpose(1, 2) for p in (attn.q_proj, attn.k_proj, attn.v_proj))
-    heads = naive_attention(apply_rope(q, *context.rope), apply_rope(k, *context.rope), v, context.mask)
+    q, k, v = (
+        p(x).unflatten(-1, (-1, 6)).transpose(1, 2)
+        for p in (attn.q_proj, attn.k_proj, attn.v_proj)
+    )
+    heads = naive_attention(
+        apply_rope(q, *context.rope), apply_rope(k, *context.rope), v, context.mask
+    )
     out = attn(x, context)
     assert off_by(out, attn.o_proj(heads.transpose(1, 2).flatten(2))) < 1e-12
-    assert off_by(out, attn(x, rows_of([[1] * 7, [0, 0, 1, 1, 1, 1, 1]]))) > 0.01  # and the rotation matters
+    assert (
+        off_by(out, attn(x, rows_of([[1] * 7, [0, 0, 1, 1, 1, 1, 1]]))) > 0.01
+    )  # and the rotation matters
 
 
 @EVERY_KERNEL
@@ -184,8 +233,13 @@ def test_a_row_is_the_same_alone_padded_and_packed(kernel):
     three, four = x[:1, :3], x[1:, :4]
     expected = torch.cat([attn(three), attn(four)], 1)
     packed = torch.cat([three, four], 1)
-    positions, segments = torch.tensor([[0, 1, 2, 0, 1, 2, 3]]), torch.tensor([[1, 1, 1, 2, 2, 2, 2]])
-    context = Context(positions, segments, AttentionMask(positions, positions, segments, segments))
+    positions, segments = (
+        torch.tensor([[0, 1, 2, 0, 1, 2, 3]]),
+        torch.tensor([[1, 1, 1, 2, 2, 2, 2]]),
+    )
+    context = Context(
+        positions, segments, AttentionMask(positions, positions, segments, segments)
+    )
     assert off_by(attn(packed, context), expected) < 1e-12
     padded = torch.cat([x[1:, 4:5], three], 1), four
     out = attn(torch.cat(padded), rows_of([[0, 1, 1, 1], [1, 1, 1, 1]]))
@@ -207,11 +261,16 @@ def test_a_row_is_the_same_alone_padded_and_packed(kernel):
 def test_what_does_not_fit_is_refused_in_one_line(sizes, options, words):
     with pytest.raises(ValueError) as refusal:
         Attention(*sizes, **options)
-    assert "\n" not in str(refusal.value) and all(word in str(refusal.value) for word in words)
+    assert "\n" not in str(refusal.value) and all(
+        word in str(refusal.value) for word in words
+    )
 
 
 def test_key_heads_that_no_group_fits_are_refused():
     q, k, v = tensors(3, 5, 5)
     for kernel in KERNELS.values():
-        with pytest.raises(ValueError, match=r"^3 key heads cannot be shared by \d query heads; K has to divide H$"):
+        with pytest.raises(
+            ValueError,
+            match=r"^3 key heads cannot be shared by \d query heads; K has to divide H$",
+        ):
             kernel(q, k, v)

@@ -1,4 +1,6 @@
-"""What the blocks of a forward pass are given: positions, segments, masks, and what is refused before they run."""
+"""What the blocks of a forward pass are given: positions, segments, masks, and what is
+refused before they run.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,17 @@ from happyllm_support.model.positions import RotaryPositions, alibi_slopes
 
 
 def context_of(ids: Tensor, **changes: object) -> Context:
-    arguments = {"positions": None, "segments": None, "cache": None, "vocab_size": 10, "max_seq_len": 8} | changes
+    arguments = {
+        "positions": None,
+        "segments": None,
+        "cache": None,
+        "vocab_size": 10,
+        "max_seq_len": 8,
+    } | changes
     given = {name: arguments.pop(name) for name in ("positions", "segments", "cache")}
-    return build_context(ids, given["positions"], given["segments"], given["cache"], **arguments)
+    return build_context(
+        ids, given["positions"], given["segments"], given["cache"], **arguments
+    )
 
 
 def filled(positions: list[list[int]], segments: list[list[int]]) -> ListCache:
@@ -31,7 +41,12 @@ IDS = torch.tensor([[1, 2, 3], [4, 5, 6]])
 
 def test_alike_rows_share_one_plain_row():
     context = context_of(IDS)
-    assert context.mask.plain and context.segments is None and context.rope is None and context.cache is None
+    assert (
+        context.mask.plain
+        and context.segments is None
+        and context.rope is None
+        and context.cache is None
+    )
     assert context.positions.tolist() == [[0, 1, 2]]
     plain = Context.plain(3)
     assert plain.mask.plain and torch.equal(plain.positions, context.positions)
@@ -50,7 +65,9 @@ def test_alike_rows_share_one_plain_row():
 def test_positions_within_runs(segments, positions):
     assert positions_within(torch.tensor([segments])).tolist() == [positions]
     both = positions_within(torch.tensor([segments, [1] * len(segments)]))
-    assert both.tolist() == [positions, list(range(len(segments)))], "rows are counted apart"
+    assert both.tolist() == [positions, list(range(len(segments)))], (
+        "rows are counted apart"
+    )
 
 
 def test_segments_decide_positions_and_the_mask():
@@ -71,7 +88,9 @@ def test_only_a_plain_pass_is_called_plain(change):
         "cache": filled([[0], [0]], [[1], [1]]),
     }
     assert not context_of(IDS, **{change: changes[change]}).mask.plain
-    assert context_of(IDS, cache=ListCache(2, 1)).mask.plain, "an empty cache changes nothing"
+    assert context_of(IDS, cache=ListCache(2, 1)).mask.plain, (
+        "an empty cache changes nothing"
+    )
 
 
 def test_new_tokens_count_on_from_the_cache_row_by_row():
@@ -80,7 +99,9 @@ def test_new_tokens_count_on_from_the_cache_row_by_row():
     for cache in (left, right):
         context = context_of(IDS, cache=cache)
         assert context.positions.tolist() == [[2, 3, 4], [4, 5, 6]]
-        assert context.segments is not None and context.segments.tolist() == [[1] * 3] * 2
+        assert (
+            context.segments is not None and context.segments.tolist() == [[1] * 3] * 2
+        )
         assert context.mask.k_positions.shape == (2, 7)
     assert context_of(IDS, cache=left).mask.dense[0, 0].int().tolist() == [
         [0, 0, 1, 1, 1, 0, 0],
@@ -91,7 +112,9 @@ def test_new_tokens_count_on_from_the_cache_row_by_row():
 
 def test_new_tokens_count_on_in_their_own_segment():
     cache = filled([[0, 1, 2, 3, 0]], [[1, 1, 1, 1, 2]])
-    context = context_of(torch.tensor([[1, 2, 3]]), segments=torch.tensor([[2, 2, 3]]), cache=cache)
+    context = context_of(
+        torch.tensor([[1, 2, 3]]), segments=torch.tensor([[2, 2, 3]]), cache=cache
+    )
     assert context.positions.tolist() == [[1, 2, 0]]
     assert context.mask.dense[0, 0].int().tolist() == [
         [0, 0, 0, 0, 1, 1, 0, 0],
@@ -107,7 +130,10 @@ def test_the_cache_is_told_positions_and_segments_of_every_row():
     assert cache.length == 0
     context.finish()
     assert cache.length == 3
-    assert cache.positions.tolist() == [[0, 1, 2]] * 2 and cache.segments.tolist() == [[1, 1, 1]] * 2
+    assert (
+        cache.positions.tolist() == [[0, 1, 2]] * 2
+        and cache.segments.tolist() == [[1, 1, 1]] * 2
+    )
     context_of(IDS).finish()  # nobody to tell
 
 
@@ -116,7 +142,9 @@ def test_rotation_and_slopes_are_passed_on():
     positions = torch.tensor([[0, 1, 2], [3, 5, 7]])
     context = context_of(IDS, positions=positions, rotary=rotary, slopes=slopes)
     assert context.rope is not None
-    assert all(torch.equal(a, b) for a, b in zip(context.rope, rotary(positions), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(context.rope, rotary(positions), strict=True)
+    )
     assert context.mask.slopes is slopes
     assert context_of(IDS, rotary=rotary).rope[0].shape == (1, 1, 3, 4)
 
@@ -124,25 +152,82 @@ def test_rotation_and_slopes_are_passed_on():
 @pytest.mark.parametrize(
     ("ids", "changes", "message"),
     [
-        (torch.tensor([1, 2]), {}, r"ids have shape \(2,\); expected \(batch, tokens\) with at least one token"),
-        (torch.zeros(2, 0, dtype=torch.long), {}, r"ids have shape \(2, 0\); expected \(batch, tokens\) with .*"),
-        (torch.zeros(0, 2, dtype=torch.long), {}, r"ids have shape \(0, 2\); expected \(batch, tokens\) with .*"),
-        (IDS.float(), {}, r"ids are torch\.float32; expected whole numbers, torch\.int64 or torch\.int32"),
-        (IDS, {"vocab_size": 6}, "ids reach from 1 to 6; allowed are 0 to 5, because the vocabulary has 6"),
-        (IDS - 2, {}, "ids reach from -1 to 4; allowed are 0 to 9, because the vocabulary has 10"),
-        (IDS, {"positions": IDS[:1]}, r"positions have shape \(1, 3\); expected that of ids, \(2, 3\)"),
-        (IDS, {"segments": IDS[:, :2]}, r"segments have shape \(2, 2\); expected that of ids, \(2, 3\)"),
-        (IDS, {"max_seq_len": 2}, "a sequence of 3 tokens is longer than the model's max_seq_len 2"),
+        (
+            torch.tensor([1, 2]),
+            {},
+            r"ids have shape \(2,\); expected \(batch, tokens\) with at least one token",
+        ),
+        (
+            torch.zeros(2, 0, dtype=torch.long),
+            {},
+            r"ids have shape \(2, 0\); expected \(batch, tokens\) with .*",
+        ),
+        (
+            torch.zeros(0, 2, dtype=torch.long),
+            {},
+            r"ids have shape \(0, 2\); expected \(batch, tokens\) with .*",
+        ),
+        (
+            IDS.float(),
+            {},
+            r"ids are torch\.float32; expected whole numbers, torch\.int64 or torch\.int32",
+        ),
+        (
+            IDS,
+            {"vocab_size": 6},
+            "ids reach from 1 to 6; allowed are 0 to 5, because the vocabulary has 6",
+        ),
+        (
+            IDS - 2,
+            {},
+            "ids reach from -1 to 4; allowed are 0 to 9, because the vocabulary has 10",
+        ),
+        (
+            IDS,
+            {"positions": IDS[:1]},
+            r"positions have shape \(1, 3\); expected that of ids, \(2, 3\)",
+        ),
+        (
+            IDS,
+            {"segments": IDS[:, :2]},
+            r"segments have shape \(2, 2\); expected that of ids, \(2, 3\)",
+        ),
+        (
+            IDS,
+            {"max_seq_len": 2},
+            "a sequence of 3 tokens is longer than the model's max_seq_len 2",
+        ),
         (
             IDS,
             {"cache": filled([[*range(6)]] * 2, [[1] * 6] * 2)},
             "a sequence of 9 tokens is longer than the model's max_seq_len 8",
         ),
-        (IDS, {"cache": filled([[0]] * 3, [[1]] * 3)}, "a cache of 3 rows cannot continue with ids of 2 rows"),
-        (IDS, {"positions": IDS + 2}, "positions reach from 3 to 8; allowed are 0 to 7, because .* max_seq_len is 8"),
-        (IDS, {"positions": IDS.float()}, r"positions are torch\.float32; expected whole numbers, torch\.int64 or .*"),
-        (IDS, {"segments": IDS > 0}, r"segments are torch\.bool; expected whole numbers, torch\.int64 or torch\.int32"),
-        (IDS, {"segments": IDS - 2}, "segments reach down to -1; allowed are 0, for padding, and above"),
+        (
+            IDS,
+            {"cache": filled([[0]] * 3, [[1]] * 3)},
+            "a cache of 3 rows cannot continue with ids of 2 rows",
+        ),
+        (
+            IDS,
+            {"positions": IDS + 2},
+            "positions reach from 3 to 8; allowed are 0 to 7, because .* max_seq_len "
+            "is 8",
+        ),
+        (
+            IDS,
+            {"positions": IDS.float()},
+            r"positions are torch\.float32; expected whole numbers, torch\.int64 or .*",
+        ),
+        (
+            IDS,
+            {"segments": IDS > 0},
+            r"segments are torch\.bool; expected whole numbers, torch\.int64 or torch\.int32",
+        ),
+        (
+            IDS,
+            {"segments": IDS - 2},
+            "segments reach down to -1; allowed are 0, for padding, and above",
+        ),
         (
             IDS,
             {"segments": torch.ones_like(IDS), "max_seq_len": 2},
@@ -150,16 +235,29 @@ def test_rotation_and_slopes_are_passed_on():
         ),
         (
             IDS,
-            {"segments": torch.ones_like(IDS), "cache": filled([[*range(6)]] * 2, [[1] * 6] * 2)},
+            {
+                "segments": torch.ones_like(IDS),
+                "cache": filled([[*range(6)]] * 2, [[1] * 6] * 2),
+            },
             "a sequence of 9 tokens is longer than the model's max_seq_len 8",
         ),
-        (IDS, {"cache": filled([[0, 0]] * 2, [[1, 1], [1, 2]])}, "the cache holds several documents per row; give .*"),
+        (
+            IDS,
+            {"cache": filled([[0, 0]] * 2, [[1, 1], [1, 2]])},
+            "the cache holds several documents per row; give .*",
+        ),
         (
             IDS,
             {"cache": filled([[0, 0]] * 2, [[1, 1], [1, 2]]), "positions": IDS},
-            "the cache holds several documents per row; give segments, which say whom new tokens continue",
+            "the cache holds several documents per row; give segments, which say whom "
+            "new tokens continue",
         ),
-        (IDS, {"positions": IDS - 2}, "positions reach from -1 to 4; allowed are 0 to 7, because .* max_seq_len is 8"),
+        (
+            IDS,
+            {"positions": IDS - 2},
+            "positions reach from -1 to 4; allowed are 0 to 7, because .* max_seq_len "
+            "is 8",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -174,14 +272,25 @@ def test_a_row_may_be_longer_than_a_document_may():
         ([0] * 9 + [1] * 3, [0] * 9 + [0, 1, 2]),
         ([1] * 8 + [2] * 4, [*range(8), *range(4)]),
     ):
-        assert context_of(ids, segments=torch.tensor([segments])).positions.tolist() == [positions]
+        assert context_of(
+            ids, segments=torch.tensor([segments])
+        ).positions.tolist() == [positions]
     padded = filled([[0] * 4 + [0, 1]], [[0] * 4 + [1, 1]])
-    assert context_of(ids[:, :6], cache=padded).positions.tolist() == [[2, 3, 4, 5, 6, 7]]
+    assert context_of(ids[:, :6], cache=padded).positions.tolist() == [
+        [2, 3, 4, 5, 6, 7]
+    ]
     with pytest.raises(ValueError, match="a sequence of 9 tokens"):
         context_of(ids[:, :7], cache=padded)
     beside = torch.tensor([[0] * 6 + [1]])  # padding counts on from nothing
-    assert context_of(ids[:, :7], cache=padded, segments=beside).positions.tolist() == [[0] * 6 + [2]]
-    assert context_of(ids, positions=torch.tensor([[*range(8), *range(4)]])).positions.max() == 7
+    assert context_of(ids[:, :7], cache=padded, segments=beside).positions.tolist() == [
+        [0] * 6 + [2]
+    ]
+    assert (
+        context_of(
+            ids, positions=torch.tensor([[*range(8), *range(4)]])
+        ).positions.max()
+        == 7
+    )
 
 
 def test_numbers_are_not_read_while_they_have_none():
@@ -192,6 +301,8 @@ def test_numbers_are_not_read_while_they_have_none():
 
 
 def test_limits_are_allowed():
-    assert context_of(IDS, vocab_size=7, max_seq_len=3).positions.tolist() == [[0, 1, 2]]
+    assert context_of(IDS, vocab_size=7, max_seq_len=3).positions.tolist() == [
+        [0, 1, 2]
+    ]
     assert context_of(IDS, positions=IDS + 1).positions.max() == 7
     assert context_of(IDS.int()).mask.plain

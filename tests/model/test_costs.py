@@ -1,4 +1,6 @@
-"""Costs: parameters by part, operations against PyTorch's own counter, bytes of cache against a cache."""
+"""Costs: parameters by part, operations against PyTorch's own counter, bytes of cache
+against a cache.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,11 @@ from small_models import MODELS, ListCache, build, some_ids
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from happyllm_support.model.costs import forward_flops_per_token, kv_bytes_per_token, parameter_counts
+from happyllm_support.model.costs import (
+    forward_flops_per_token,
+    kv_bytes_per_token,
+    parameter_counts,
+)
 from happyllm_support.model.gpt2 import GPT2, GPT2_124M
 from happyllm_support.model.llama2 import LLAMA2_7B, LLAMA2_70B, Llama2
 
@@ -40,16 +46,24 @@ def test_parts_of_llama2():
     assert "head" not in parameter_counts(build("llama2", tie_embeddings=True))
 
 
-@pytest.mark.parametrize("changes", [{}, {"attention_bias": True, "mlp_bias": True}], ids=["plain", "biases"])
+@pytest.mark.parametrize(
+    "changes", [{}, {"attention_bias": True, "mlp_bias": True}], ids=["plain", "biases"]
+)
 def test_parts_add_up(changes):
     model = build("llama2", **changes)
-    assert sum(parameter_counts(model).values()) == model.num_parameters() == sum(p.numel() for p in model.parameters())
+    assert (
+        sum(parameter_counts(model).values())
+        == model.num_parameters()
+        == sum(p.numel() for p in model.parameters())
+    )
 
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("length", [1, 2, 17, 32])
 def test_operations_are_those_that_pytorch_counts(name, length):
-    """PyTorch counts all pairs of the naive kernel, length per token; half of them, and half of the diagonal, count."""
+    """PyTorch counts all pairs of the naive kernel, length per token; half of them, and
+    half of the diagonal, count.
+    """
     model = build(name, kernel="naive")
     with FlopCounterMode(display=False) as counter:
         model(some_ids(3, length))
@@ -61,7 +75,9 @@ def test_operations_are_those_that_pytorch_counts(name, length):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_backward_pass_takes_twice_as_many(name):
-    """Exactly so but for the gradient of what the first layers read, which nobody asks for: embeddings have none."""
+    """Exactly so but for the gradient of what the first layers read, which nobody asks
+    for: embeddings have none.
+    """
     model = build(name, kernel="naive")
     with FlopCounterMode(display=False) as forward:
         logits = model(some_ids(3, 16))
@@ -78,7 +94,9 @@ def test_operations_of_a_70b_model_cost_nothing_to_ask_for():
 
 @pytest.mark.parametrize("length", [0, -3])
 def test_a_length_below_one_is_refused(length):
-    with pytest.raises(ValueError, match=f"^length is {length}; expected at least one token$"):
+    with pytest.raises(
+        ValueError, match=f"^length is {length}; expected at least one token$"
+    ):
         forward_flops_per_token(build("gpt2"), length)
 
 
@@ -93,5 +111,7 @@ def test_a_cache_holds_that_many_bytes(name):
     model = build(name, dtype=torch.float32)
     cache = ListCache(2, 3)
     model(some_ids(2, 9), cache=cache)
-    held = sum(tensor.nbytes for layer in cache.layers if layer is not None for tensor in layer)
+    held = sum(
+        tensor.nbytes for layer in cache.layers if layer is not None for tensor in layer
+    )
     assert held == 2 * 9 * kv_bytes_per_token(model, torch.float32)

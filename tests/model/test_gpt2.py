@@ -1,4 +1,6 @@
-"""GPT-2: sizes that are known, its embeddings and head, and its configuration; the rest is in `test_both_models`."""
+"""GPT-2: sizes that are known, its embeddings and head, and its configuration; the rest
+is in `test_both_models`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,15 @@ import pytest
 import torch
 from small_models import GPT2_SMALL, VOCAB, build, close, some_ids
 
-from happyllm_support.model.gpt2 import GPT2, GPT2_124M, GPT2_355M, GPT2_774M, GPT2_1558M, TINY, GPT2Config
+from happyllm_support.model.gpt2 import (
+    GPT2,
+    GPT2_124M,
+    GPT2_355M,
+    GPT2_774M,
+    GPT2_1558M,
+    TINY,
+    GPT2Config,
+)
 from happyllm_support.model.layers import ACTIVATIONS
 
 
@@ -20,7 +30,10 @@ from happyllm_support.model.layers import ACTIVATIONS
         (GPT2_774M, 774_030_080),
         (GPT2_1558M, 1_557_611_200),
         (TINY, 512 * 96 + 256 * 96 + 3 * (12 * 96**2 + 13 * 96) + 2 * 96),
-        (GPT2Config(**GPT2_SMALL), VOCAB * 24 + 32 * 24 + 3 * (12 * 24**2 + 13 * 24) + 2 * 24),
+        (
+            GPT2Config(**GPT2_SMALL),
+            VOCAB * 24 + 32 * 24 + 3 * (12 * 24**2 + 13 * 24) + 2 * 24,
+        ),
     ],
     ids=["124M", "355M", "774M", "1558M", "tiny", "small"],
 )
@@ -51,7 +64,9 @@ def test_a_wrong_activation_eps_or_norm_place_would_be_noticed():
     model, ids = build("gpt2"), some_ids(2, 9)
     expected = model(ids)
     for change in ({"activation": "gelu"}, {"activation": "relu"}, {"norm_eps": 1e-3}):
-        assert (build("gpt2", **change)(ids) - expected).abs().max() > 1e-4 * expected.std(), change
+        assert (
+            build("gpt2", **change)(ids) - expected
+        ).abs().max() > 1e-4 * expected.std(), change
 
 
 def test_the_width_of_the_mlp():
@@ -62,7 +77,9 @@ def test_the_width_of_the_mlp():
 
 
 def test_every_projection_has_a_bias_and_the_head_has_none():
-    names = [name for name, _ in build("gpt2").named_parameters() if name.endswith("bias")]
+    names = [
+        name for name, _ in build("gpt2").named_parameters() if name.endswith("bias")
+    ]
     assert len(names) == 3 * 8 + 1
     assert "lm_head.bias" not in names and "blocks.2.attn.k_proj.bias" in names
 
@@ -82,16 +99,34 @@ def test_the_activation_is_the_configured_one(activation):
         ({"n_head": 0}, "n_head is 0; expected a positive whole number"),
         ({"d_model": None}, "d_model is None; expected a positive whole number"),
         ({"d_ff": 0}, "d_ff is 0; expected a positive whole number"),
-        ({"n_head": 5}, "d_model 768 cannot be split among n_head 5; n_head has to divide it"),
-        ({"kernel": "flash"}, "attention kernel 'flash' is unknown; allowed are naive, sdpa, online"),
+        (
+            {"n_head": 5},
+            "d_model 768 cannot be split among n_head 5; n_head has to divide it",
+        ),
+        (
+            {"kernel": "flash"},
+            "attention kernel 'flash' is unknown; allowed are naive, sdpa, online",
+        ),
         ({"dropout": 1.0}, "dropout is 1.0; expected a probability from 0 to below 1"),
-        ({"dropout": -0.1}, "dropout is -0.1; expected a probability from 0 to below 1"),
-        ({"dropout": 0.1, "kernel": "online"}, r"the online kernel drops no weights; set dropout \(0.1\) to 0, or .*"),
-        ({"activation": "swish"}, "activation 'swish' is unknown; allowed are gelu, gelu_tanh, .*"),
+        (
+            {"dropout": -0.1},
+            "dropout is -0.1; expected a probability from 0 to below 1",
+        ),
+        (
+            {"dropout": 0.1, "kernel": "online"},
+            r"the online kernel drops no weights; set dropout \(0.1\) to 0, or .*",
+        ),
+        (
+            {"activation": "swish"},
+            "activation 'swish' is unknown; allowed are gelu, gelu_tanh, .*",
+        ),
         ({"norm_eps": -1e-5}, "norm_eps is -1e-05; expected a positive number"),
         ({"norm_eps": float("nan")}, "norm_eps is nan; expected a positive number"),
         ({"norm_eps": "a"}, "norm_eps is 'a'; expected a positive number"),
-        ({"dropout": None}, "dropout is None; expected a probability from 0 to below 1"),
+        (
+            {"dropout": None},
+            "dropout is None; expected a probability from 0 to below 1",
+        ),
         ({"init_std": 0}, "init_std is 0; expected a positive number"),
     ],
     ids=str,
@@ -106,4 +141,6 @@ def test_a_configuration_cannot_be_changed_only_replaced():
         GPT2_124M.n_head = 5  # type: ignore[misc]
     with pytest.raises(ValueError, match="n_head 7"):
         dataclasses.replace(GPT2_124M, n_head=7)
-    assert dataclasses.replace(GPT2_124M, n_layer=24, n_head=16, d_model=1024) == GPT2_355M
+    assert (
+        dataclasses.replace(GPT2_124M, n_layer=24, n_head=16, d_model=1024) == GPT2_355M
+    )

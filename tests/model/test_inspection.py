@@ -1,4 +1,6 @@
-"""Attention weights of a finished model: that they are the ones used, and that looking leaves no trace."""
+"""Attention weights of a finished model: that they are the ones used, and that looking
+leaves no trace.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +37,18 @@ def test_padding_has_rows_of_zeros_and_documents_do_not_look_at_each_other(name)
 @every_model
 @pytest.mark.parametrize("kernel", ["naive", "sdpa", "online"])
 def test_they_are_the_weights_that_the_model_used(name, kernel):
-    """Averaging the values with a layer's map and projecting them gives what that layer put out."""
+    """Averaging the values with a layer's map and projecting them gives what that layer
+    put out.
+    """
     model = build(name, kernel=kernel)
     seen: list[tuple[Tensor, Tensor]] = []
     layers = [module for module in model.modules() if isinstance(module, Attention)]
-    handles = [layer.register_forward_hook(lambda m, inputs, out: seen.append((inputs[0], out))) for layer in layers]
+    handles = [
+        layer.register_forward_hook(
+            lambda m, inputs, out: seen.append((inputs[0], out))
+        )
+        for layer in layers
+    ]
     positions = torch.arange(7).expand(2, 7) * 2
     model(some_ids(2, 7), segments=SEGMENTS, positions=positions)
     for handle in handles:
@@ -52,7 +61,10 @@ def test_they_are_the_weights_that_the_model_used(name, kernel):
 
 
 def hooks(model: nn.Module) -> int:
-    return sum(len(module._forward_pre_hooks) + len(module._forward_hooks) for module in model.modules())
+    return sum(
+        len(module._forward_pre_hooks) + len(module._forward_hooks)
+        for module in model.modules()
+    )
 
 
 @every_model
@@ -61,7 +73,10 @@ def test_looking_changes_nothing_and_leaves_nothing(name):
     before = model(ids)
     first = attention_maps(model, ids)
     assert hooks(model) == 0
-    assert all(torch.equal(a, b) for a, b in zip(first, attention_maps(model, ids), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(first, attention_maps(model, ids), strict=True)
+    )
     assert torch.equal(model(ids), before) and model(ids).requires_grad
     assert all(parameter.grad is None for parameter in model.parameters())
 
@@ -87,5 +102,8 @@ def test_a_model_in_training_is_looked_at_without_dropout_and_left_in_training(n
     model, ids = build(name, dropout=0.4), some_ids(2, 7)
     expected = attention_maps(model, ids)
     model.train()
-    assert all(torch.equal(a, b) for a, b in zip(expected, attention_maps(model, ids), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(expected, attention_maps(model, ids), strict=True)
+    )
     assert all(module.training for module in model.modules())

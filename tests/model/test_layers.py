@@ -23,7 +23,9 @@ from happyllm_support.model.layers import (
 
 
 def vectors(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64).to(dtype)
+    return torch.randn(
+        shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64
+    ).to(dtype)
 
 
 def test_layer_norm_by_hand():
@@ -43,8 +45,12 @@ def test_layer_norm_is_its_formula():
     variance = (x - mean).square().mean(-1, keepdim=True)
     close(norm(x), (x - mean) / (variance + 0.1).sqrt() * norm.weight + norm.bias)
     outside = (x - mean) / (variance.sqrt() + 0.1) * norm.weight + norm.bias
-    assert (norm(x) - outside).abs().max() > 0.01, "eps outside of the root would not be noticed"
-    assert [name for name, _ in LayerNorm(4, bias=False).named_parameters()] == ["weight"]
+    assert (norm(x) - outside).abs().max() > 0.01, (
+        "eps outside of the root would not be noticed"
+    )
+    assert [name for name, _ in LayerNorm(4, bias=False).named_parameters()] == [
+        "weight"
+    ]
 
 
 def test_rms_norm_by_hand():
@@ -61,9 +67,13 @@ def test_rms_norm_is_its_formula():
     mean_square = x.square().mean(-1, keepdim=True)
     close(norm(x), x / (mean_square + 0.1).sqrt() * norm.weight)
     outside = x / (mean_square.sqrt() + 0.1) * norm.weight
-    assert (norm(x) - outside).abs().max() > 0.01, "eps outside of the root would not be noticed"
+    assert (norm(x) - outside).abs().max() > 0.01, (
+        "eps outside of the root would not be noticed"
+    )
     centred = x - x.mean(-1, keepdim=True)
-    assert (norm(x) - centred / (centred.square().mean(-1, keepdim=True) + 0.1).sqrt()).abs().max() > 0.1
+    assert (
+        norm(x) - centred / (centred.square().mean(-1, keepdim=True) + 0.1).sqrt()
+    ).abs().max() > 0.1
 
 
 def test_rms_norm_passes_the_right_gradient():
@@ -74,10 +84,16 @@ def test_rms_norm_passes_the_right_gradient():
 @pytest.mark.parametrize("norm", [RMSNorm, LayerNorm], ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_statistics_in_fp32(norm, dtype):
-    """Every element is the exact one, rounded once. With statistics in 16 bits half of them are not."""
+    """Every element is the exact one, rounded once. With statistics in 16 bits half of
+    them are not.
+    """
     x = vectors(64, 384, dtype=dtype)
-    centred = x.double() - (x.double().mean(-1, keepdim=True) if norm is LayerNorm else 0)
-    exact = (centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()).to(dtype)
+    centred = x.double() - (
+        x.double().mean(-1, keepdim=True) if norm is LayerNorm else 0
+    )
+    exact = (centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()).to(
+        dtype
+    )
     ours = norm(384).to(dtype)(x)
     assert ours.dtype == dtype
     assert (ours == exact).double().mean() > 0.99
@@ -87,8 +103,12 @@ def test_statistics_in_fp32(norm, dtype):
 
 
 def test_rms_norm_survives_squares_that_bf16_sums_and_fp16_squares_do_not():
-    large = torch.full((1, 8), 1000.0, dtype=torch.float16)  # 1,000 squared is infinite in fp16
-    torch.testing.assert_close(RMSNorm(8).half()(large), torch.ones(1, 8, dtype=torch.float16))
+    large = torch.full(
+        (1, 8), 1000.0, dtype=torch.float16
+    )  # 1,000 squared is infinite in fp16
+    torch.testing.assert_close(
+        RMSNorm(8).half()(large), torch.ones(1, 8, dtype=torch.float16)
+    )
 
 
 def test_rms_norm_keeps_the_dtype():
@@ -98,7 +118,9 @@ def test_rms_norm_keeps_the_dtype():
 
 FORMULAS = {
     "gelu": lambda x: 0.5 * x * (1 + math.erf(x / math.sqrt(2))),
-    "gelu_tanh": lambda x: 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+    "gelu_tanh": lambda x: (
+        0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    ),
     "quick_gelu": lambda x: x / (1 + math.exp(-1.702 * x)),
     "relu": lambda x: max(x, 0.0),
     "silu": lambda x: x / (1 + math.exp(-x)),
@@ -111,7 +133,9 @@ def test_gelu_mlp_is_its_formula_with_every_activation(name):
     mlp = randomise(GELUMLP(6, 10, activation=name)).double()
     x = 2 * vectors(2, 3, 6)
     inner = x @ mlp.up_proj.weight.T + mlp.up_proj.bias
-    inner = torch.tensor([FORMULAS[name](v) for v in inner.flatten().tolist()], dtype=torch.float64).view_as(inner)
+    inner = torch.tensor(
+        [FORMULAS[name](v) for v in inner.flatten().tolist()], dtype=torch.float64
+    ).view_as(inner)
     expected = inner @ mlp.down_proj.weight.T + mlp.down_proj.bias
     close(mlp(x), expected)
     for other in set(ACTIVATIONS) - {name}:
@@ -138,7 +162,10 @@ def test_swiglu_is_its_formula(bias):
 
 
 def test_an_unknown_activation_is_refused():
-    message = "^activation 'swish' is unknown; allowed are gelu, gelu_tanh, quick_gelu, relu, silu, tanh$"
+    message = (
+        "^activation 'swish' is unknown; allowed are gelu, gelu_tanh, "
+        "quick_gelu, relu, silu, tanh$"
+    )
     with pytest.raises(ValueError, match=message):
         GELUMLP(4, 8, activation="swish")
 
@@ -156,13 +183,19 @@ def test_initialise_normal_leaves_meta_alone_and_sets_the_rest():
         block = Block(RMSNorm(12), Attention(12, 3), LayerNorm(12), GELUMLP(12, 20))
     initialise_normal(block, 0.02, residual_std=0.01)
     assert all(p.is_meta for p in block.parameters())
-    real = randomise(Block(RMSNorm(64), Attention(64, 4, bias=True), LayerNorm(64), GELUMLP(64, 256)))
-    initialise_normal(real, 0.5, residual_std=0.1, generator=torch.Generator().manual_seed(0))
+    real = randomise(
+        Block(RMSNorm(64), Attention(64, 4, bias=True), LayerNorm(64), GELUMLP(64, 256))
+    )
+    initialise_normal(
+        real, 0.5, residual_std=0.1, generator=torch.Generator().manual_seed(0)
+    )
     for name, parameter in real.named_parameters():
         if parameter.ndim == 1:
             assert (parameter == (0 if name.endswith("bias") else 1)).all(), name
         else:
-            expected = 0.1 if name in ("attn.o_proj.weight", "mlp.down_proj.weight") else 0.5
+            expected = (
+                0.1 if name in ("attn.o_proj.weight", "mlp.down_proj.weight") else 0.5
+            )
             assert parameter.std().item() == pytest.approx(expected, rel=0.05), name
 
 
@@ -170,5 +203,7 @@ def test_initialise_normal_leaves_meta_alone_and_sets_the_rest():
 def test_sizes_are_positive_whole_numbers(value):
     config = type("Config", (), {"n_layer": value, "fine": 1})()
     check_sizes(config, "fine")
-    with pytest.raises(ValueError, match=f"^n_layer is {value!r}; expected a positive whole number$"):
+    with pytest.raises(
+        ValueError, match=f"^n_layer is {value!r}; expected a positive whole number$"
+    ):
         check_sizes(config, "fine", "n_layer")

@@ -1,4 +1,6 @@
-"""LLaMA2: sizes that are known, its parts, and its configuration; the rest is in `test_both_models`."""
+"""LLaMA2: sizes that are known, its parts, and its configuration; the rest is in
+`test_both_models`.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ from happyllm_support.model.positions import RopeScaling
 
 
 def expected_count(c: Llama2Config) -> int:
-    """Embedding and head, then per layer attention, MLP and two norms, then the last norm."""
+    """Embedding and head, then per layer attention, MLP and two norms, then the last
+    norm.
+    """
     attention = 2 * c.d_model**2 + 2 * c.d_model * c.d_model // c.n_head * c.n_kv_head
     ends = c.vocab_size * c.d_model * (1 if c.tie_embeddings else 2) + c.d_model
     return ends + c.n_layer * (attention + 3 * c.d_model * c.d_ff + 2 * c.d_model)
@@ -51,7 +55,10 @@ def test_parameter_counts_on_meta(config, count):
 
 
 def test_names_of_presets_are_their_sizes():
-    sizes = {config: expected_count(config) / 1e6 for config in (TINY, SMALL, LLAMA_215M, LLAMA_242M)}
+    sizes = {
+        config: expected_count(config) / 1e6
+        for config in (TINY, SMALL, LLAMA_215M, LLAMA_242M)
+    }
     assert sizes[TINY] == pytest.approx(0.4, abs=0.05)
     assert sizes[SMALL] == pytest.approx(26, abs=1)
     assert (round(sizes[LLAMA_215M]), round(sizes[LLAMA_242M])) == (215, 242)
@@ -69,7 +76,9 @@ def test_the_formula_at_the_head_of_the_module():
     model = build("llama2")
     ids = some_ids(2, 9)
     x = model.tok_emb.weight[ids]
-    angles = torch.arange(9, dtype=torch.float64)[:, None] * 10000.0 ** (-torch.arange(3, dtype=torch.float64) / 3)
+    angles = torch.arange(9, dtype=torch.float64)[:, None] * 10000.0 ** (
+        -torch.arange(3, dtype=torch.float64) / 3
+    )
 
     def heads(projected: torch.Tensor) -> torch.Tensor:
         return projected.unflatten(-1, (-1, 6)).transpose(1, 2)  # (B, heads, T, 6)
@@ -81,33 +90,58 @@ def test_the_formula_at_the_head_of_the_module():
 
     for block in model.blocks:
         y, attn = block.attn_norm(x), block.attn
-        q, k, v = turned(heads(attn.q_proj(y))), turned(heads(attn.k_proj(y))), heads(attn.v_proj(y))
-        k, v = (t.repeat_interleave(2, dim=1) for t in (k, v))  # query heads 0 and 1 share key head 0
-        scores = (q @ k.transpose(-2, -1) / math.sqrt(6)).masked_fill(torch.ones(9, 9).triu(1).bool(), -math.inf)
+        q, k, v = (
+            turned(heads(attn.q_proj(y))),
+            turned(heads(attn.k_proj(y))),
+            heads(attn.v_proj(y)),
+        )
+        k, v = (
+            t.repeat_interleave(2, dim=1) for t in (k, v)
+        )  # query heads 0 and 1 share key head 0
+        scores = (q @ k.transpose(-2, -1) / math.sqrt(6)).masked_fill(
+            torch.ones(9, 9).triu(1).bool(), -math.inf
+        )
         x = x + attn.o_proj((scores.softmax(-1) @ v).transpose(1, 2).flatten(2))
         y, mlp = block.mlp_norm(x), block.mlp
-        x = x + mlp.down_proj(torch.nn.functional.silu(mlp.gate_proj(y)) * mlp.up_proj(y))
-    close(model(ids), model.final_norm(x) @ model.lm_head.weight.T, 1e-5)  # frequencies are fp32
+        x = x + mlp.down_proj(
+            torch.nn.functional.silu(mlp.gate_proj(y)) * mlp.up_proj(y)
+        )
+    close(
+        model(ids), model.final_norm(x) @ model.lm_head.weight.T, 1e-5
+    )  # frequencies are fp32
 
 
 def test_a_wrong_base_eps_or_scaling_would_be_noticed():
     ids = some_ids(2, 9)
     expected = build("llama2")(ids)
     scaling = RopeScaling(kind="linear", factor=2.0, original_max_seq_len=32)
-    for change in ({"rope_theta": 9000.0}, {"norm_eps": 1e-3}, {"rope_scaling": scaling}):
-        assert (build("llama2", **change)(ids) - expected).abs().max() > 1e-4 * expected.std(), change
+    for change in (
+        {"rope_theta": 9000.0},
+        {"norm_eps": 1e-3},
+        {"rope_scaling": scaling},
+    ):
+        assert (
+            build("llama2", **change)(ids) - expected
+        ).abs().max() > 1e-4 * expected.std(), change
 
 
 @pytest.mark.parametrize("n_kv_head", [1, 2, 4])
 def test_groups_of_query_heads_share_keys_and_values(n_kv_head):
-    """The same model with each key and value head written out for every query head of its group."""
+    """The same model with each key and value head written out for every query head of
+    its group.
+    """
     model = build("llama2", n_kv_head=n_kv_head)
     full = build("llama2", n_kv_head=4)
     state = model.state_dict()
     for key in state:
         if "k_proj" in key or "v_proj" in key:
             assert state[key].shape == (6 * n_kv_head, 24)
-            state[key] = state[key].unflatten(0, (-1, 6)).repeat_interleave(4 // n_kv_head, dim=0).flatten(0, 1)
+            state[key] = (
+                state[key]
+                .unflatten(0, (-1, 6))
+                .repeat_interleave(4 // n_kv_head, dim=0)
+                .flatten(0, 1)
+            )
     full.load_state_dict(state)
     close(model(some_ids(2, 9)), full(some_ids(2, 9)))
 
@@ -134,18 +168,42 @@ def test_biases_are_where_they_are_asked_for(attention_bias, mlp_bias):
     [
         *(
             ({name: 0}, f"{name} is 0; expected a positive whole number")
-            for name in ("vocab_size", "max_seq_len", "n_layer", "n_head", "n_kv_head", "d_model", "d_ff")
+            for name in (
+                "vocab_size",
+                "max_seq_len",
+                "n_layer",
+                "n_head",
+                "n_kv_head",
+                "d_model",
+                "d_ff",
+            )
         ),
-        ({"n_head": 48}, "d_model 4096 cannot be split among n_head 48; n_head has to divide it"),
-        ({"n_kv_head": 5}, "n_kv_head 5 cannot be shared by n_head 32; n_kv_head has to divide it"),
-        ({"n_kv_head": 64}, "n_kv_head 64 cannot be shared by n_head 32; n_kv_head has to divide it"),
+        (
+            {"n_head": 48},
+            "d_model 4096 cannot be split among n_head 48; n_head has to divide it",
+        ),
+        (
+            {"n_kv_head": 5},
+            "n_kv_head 5 cannot be shared by n_head 32; n_kv_head has to divide it",
+        ),
+        (
+            {"n_kv_head": 64},
+            "n_kv_head 64 cannot be shared by n_head 32; n_kv_head has to divide it",
+        ),
         (
             {"d_model": 96, "n_head": 32, "n_kv_head": 8},
-            "heads of d_model 96 / n_head 32 = 3 dimensions cannot be rotated in pairs; the number has to be even",
+            "heads of d_model 96 / n_head 32 = 3 dimensions cannot be rotated in "
+            "pairs; the number has to be even",
         ),
-        ({"kernel": "flash"}, "attention kernel 'flash' is unknown; allowed are naive, sdpa, online"),
+        (
+            {"kernel": "flash"},
+            "attention kernel 'flash' is unknown; allowed are naive, sdpa, online",
+        ),
         ({"dropout": 1.5}, "dropout is 1.5; expected a probability from 0 to below 1"),
-        ({"dropout": 0.1, "kernel": "online"}, r"the online kernel drops no weights; set dropout \(0.1\) to 0, or .*"),
+        (
+            {"dropout": 0.1, "kernel": "online"},
+            r"the online kernel drops no weights; set dropout \(0.1\) to 0, or .*",
+        ),
         ({"norm_eps": 0.0}, "norm_eps is 0.0; expected a positive number"),
         ({"init_std": -0.02}, "init_std is -0.02; expected a positive number"),
         ({"norm_eps": None}, "norm_eps is None; expected a positive number"),

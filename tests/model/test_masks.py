@@ -1,4 +1,6 @@
-"""Masks: the worked example of the file, the rows that packing makes, keys without queries, ALiBi, and blocks."""
+"""Masks: the worked example of the file, the rows that packing makes, keys without
+queries, ALiBi, and blocks.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import pytest
 import torch
 
 from happyllm_support.model.masks import AttentionMask
-from happyllm_support.text.packing import fill_rows, plan_best_fit
+from happyllm_support.text.shards.packing import fill_rows, plan_best_fit
 
 
 def picture(allowed: torch.Tensor) -> list[str]:
@@ -23,10 +25,14 @@ def by_rule(mask: AttentionMask, b: int, t: int, s: int) -> bool:
     return bool(mask.q_segments[b, t] == mask.k_segments[b, s] != 0)
 
 
-def random_mask(seed: int, n_queries: int = 5, n_keys: int = 7, slopes: torch.Tensor | None = None) -> AttentionMask:
+def random_mask(
+    seed: int, n_queries: int = 5, n_keys: int = 7, slopes: torch.Tensor | None = None
+) -> AttentionMask:
     g = torch.Generator().manual_seed(seed)
     sizes = ((6, n_queries), (6, n_keys), (3, n_queries), (3, n_keys))
-    return AttentionMask(*(torch.randint(high, (2, n), generator=g) for high, n in sizes), slopes)
+    return AttentionMask(
+        *(torch.randint(high, (2, n), generator=g) for high, n in sizes), slopes
+    )
 
 
 def test_left_padding_as_in_the_files_example():
@@ -39,18 +45,34 @@ def test_left_padding_as_in_the_files_example():
 
 
 def test_the_row_that_packing_describes():
-    rows = fill_rows(plan_best_fit([3, 2], 6), [0], lambda number: torch.arange(3 - number).numpy())
-    positions, segments = torch.from_numpy(rows.positions), torch.from_numpy(rows.segments)
-    assert positions.tolist() == [[0, 1, 2, 0, 1, 0]] and segments.tolist() == [[1, 1, 1, 2, 2, 0]]
+    rows = fill_rows(
+        plan_best_fit([3, 2], 6), [0], lambda number: torch.arange(3 - number).numpy()
+    )
+    positions, segments = (
+        torch.from_numpy(rows.positions),
+        torch.from_numpy(rows.segments),
+    )
+    assert positions.tolist() == [[0, 1, 2, 0, 1, 0]] and segments.tolist() == [
+        [1, 1, 1, 2, 2, 0]
+    ]
     mask = AttentionMask(positions, positions, segments, segments)
-    assert picture(mask.allowed()[0, 0]) == ["x.....", "xx....", "xxx...", "...x..", "...xx.", "......"]
+    assert picture(mask.allowed()[0, 0]) == [
+        "x.....",
+        "xx....",
+        "xxx...",
+        "...x..",
+        "...xx.",
+        "......",
+    ]
 
 
 def test_plain_means_no_look_ahead_and_nothing_else():
     mask = AttentionMask.causal(4)
     assert mask.plain and mask.bias() is None
     assert picture(mask.allowed()[0, 0]) == ["x...", "xx..", "xxx.", "xxxx"]
-    assert not AttentionMask(mask.q_positions, mask.k_positions).plain  # whoever builds a mask has to claim it
+    assert not AttentionMask(
+        mask.q_positions, mask.k_positions
+    ).plain  # whoever builds a mask has to claim it
 
 
 def test_new_tokens_see_all_of_the_past_and_not_only_the_first_keys():
@@ -59,8 +81,13 @@ def test_new_tokens_see_all_of_the_past_and_not_only_the_first_keys():
 
 
 def test_rows_of_unequal_past():
-    """Two requests with 3 and 1 cached tokens: the second row's cache has two places of padding."""
-    k_positions, k_segments = torch.tensor([[0, 1, 2, 3], [0, 0, 0, 1]]), torch.tensor([[1, 1, 1, 1], [0, 0, 1, 1]])
+    """Two requests with 3 and 1 cached tokens: the second row's cache has two places of
+    padding.
+    """
+    k_positions, k_segments = (
+        torch.tensor([[0, 1, 2, 3], [0, 0, 0, 1]]),
+        torch.tensor([[1, 1, 1, 1], [0, 0, 1, 1]]),
+    )
     mask = AttentionMask(k_positions[:, 3:], k_positions, k_segments[:, 3:], k_segments)
     assert [picture(row[0]) for row in mask.allowed()] == [["xxxx"], ["..xx"]]
 
@@ -69,7 +96,10 @@ def test_rows_of_unequal_past():
 def test_every_entry_follows_the_rule_whole_and_in_blocks(seed):
     mask = random_mask(seed)
     whole = mask.allowed()
-    expected = [[[[by_rule(mask, b, t, s) for s in range(7)] for t in range(5)]] for b in range(2)]
+    expected = [
+        [[[by_rule(mask, b, t, s) for s in range(7)] for t in range(5)]]
+        for b in range(2)
+    ]
     assert whole.tolist() == expected and 0 < whole.sum() < whole.numel()
     assert torch.equal(mask.allowed(slice(1, 4), slice(2, 7)), whole[:, :, 1:4, 2:7])
     assert torch.equal(mask.dense, whole)
@@ -93,6 +123,9 @@ def test_alibi_lowers_by_slope_times_distance():
 
 def test_slopes_in_a_plain_mask_are_refused():
     positions, slopes = torch.arange(4)[None], torch.tensor([0.5, 0.25])
-    with pytest.raises(ValueError, match=r"^a plain mask has no slopes, the kernels would ignore them; .*$"):
+    with pytest.raises(
+        ValueError,
+        match=r"^a plain mask has no slopes, the kernels would ignore them; .*$",
+    ):
         AttentionMask(positions, positions, slopes=slopes, plain=True)
     assert AttentionMask(positions, positions, slopes=slopes).bias() is not None

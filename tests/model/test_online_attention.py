@@ -1,4 +1,6 @@
-"""Online softmax: the idea for one query, every block size, exact gradients, precision, memory, and what is refused."""
+"""Online softmax: the idea for one query, every block size, exact gradients, precision,
+memory, and what is refused.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,11 @@ class LargestTensor(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         for x in out if isinstance(out, tuple | list) else [out]:
-            self.numel = max(self.numel, x.numel()) if isinstance(x, torch.Tensor) else self.numel
+            self.numel = (
+                max(self.numel, x.numel())
+                if isinstance(x, torch.Tensor)
+                else self.numel
+            )
         return out
 
 
@@ -36,9 +42,14 @@ class CountProducts(TorchDispatchMode):
 
 @pytest.mark.parametrize("block", [1, 2, 3, 7, 50])
 def test_the_idea_for_one_query(block):
-    scores = torch.tensor([0.0, 2.0, -1.0, 700.0, 699.0, 3.0, 701.0], dtype=torch.float64)  # the maximum keeps growing
+    scores = torch.tensor(
+        [0.0, 2.0, -1.0, 700.0, 699.0, 3.0, 701.0], dtype=torch.float64
+    )  # the maximum keeps growing
     values = tensors(1, 1, 7)[2][0, 0]
-    assert off_by(online_softmax_sum(scores, values, block), scores.softmax(0) @ values) < 1e-12
+    assert (
+        off_by(online_softmax_sum(scores, values, block), scores.softmax(0) @ values)
+        < 1e-12
+    )
 
 
 @pytest.mark.parametrize("block", [1, 2, 4, 5, 9, 64])
@@ -46,7 +57,10 @@ def test_the_idea_for_one_query(block):
 def test_the_block_size_changes_nothing(name, block):
     x = case(name, 2)
     found, expected = x.leaves(), x.leaves()
-    out, whole = (online_attention(*found, x.mask, block=block), naive_attention(*expected, x.mask))
+    out, whole = (
+        online_attention(*found, x.mask, block=block),
+        naive_attention(*expected, x.mask),
+    )
     push = tensors(2, out.shape[2], 1, seed=5)[0]
     out.backward(push)
     whole.backward(push)
@@ -63,9 +77,14 @@ def test_every_entry_of_the_gradient_by_finite_differences(name):
     q, k, v = (leaf.detach()[:, :, -6:, :3].requires_grad_() for leaf in x.leaves())
     columns = slice(-6, None)
     m = x.mask
-    cut = [None if p is None else p[:, columns] for p in (m.q_positions, m.k_positions, m.q_segments, m.k_segments)]
+    cut = [
+        None if p is None else p[:, columns]
+        for p in (m.q_positions, m.k_positions, m.q_segments, m.k_segments)
+    ]
     mask = AttentionMask(*cut, m.slopes)
-    assert torch.autograd.gradcheck(lambda *qkv: online_attention(*qkv, mask, block=4), (q, k, v))
+    assert torch.autograd.gradcheck(
+        lambda *qkv: online_attention(*qkv, mask, block=4), (q, k, v)
+    )
 
 
 @pytest.mark.parametrize("ascending", [True, False])
@@ -78,9 +97,17 @@ def test_scores_that_grow_from_block_to_block_by_thousands(ascending):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_summed_in_fp32(dtype):
-    """With equal weights the average of 4,096 values is exact in fp32; summed in 8 bits it would stop growing."""
+    """With equal weights the average of 4,096 values is exact in fp32; summed in 8 bits
+    it would stop growing.
+    """
     q, k = torch.zeros(1, 2, 3, 4, dtype=dtype), torch.zeros(1, 1, 4096, 4, dtype=dtype)
-    v = torch.arange(4096).remainder(3).to(dtype).view(1, 1, 4096, 1).expand(-1, -1, -1, 4)
+    v = (
+        torch.arange(4096)
+        .remainder(3)
+        .to(dtype)
+        .view(1, 1, 4096, 1)
+        .expand(-1, -1, -1, 4)
+    )
     out = online_attention(q, k, v)
     assert out.dtype == dtype
     assert torch.equal(out, torch.full_like(out, float(v.double().mean())))
@@ -95,7 +122,9 @@ def test_bf16_gradients(name):
     online_attention(*leaves, x.mask, block=4).backward(push)
     naive_attention(*exact, x.mask).backward(push.double())
     for leaf, other in zip(leaves, exact, strict=True):
-        assert leaf.grad.dtype == torch.bfloat16 and off_by(leaf.grad, other.grad) < 0.03
+        assert (
+            leaf.grad.dtype == torch.bfloat16 and off_by(leaf.grad, other.grad) < 0.03
+        )
 
 
 def test_autocast_does_not_lower_the_sums():
@@ -111,8 +140,13 @@ def test_autocast_does_not_lower_the_sums():
 
 
 def test_layouts_without_order_in_memory():
-    """As the layer gives them: (B, T, H, D) transposed, and a gradient that is one expanded number."""
-    found, expected = ([leaf.mT.contiguous().mT for leaf in case("plain", 2).leaves()] for _ in range(2))
+    """As the layer gives them: (B, T, H, D) transposed, and a gradient that is one
+    expanded number.
+    """
+    found, expected = (
+        [leaf.mT.contiguous().mT for leaf in case("plain", 2).leaves()]
+        for _ in range(2)
+    )
     for leaf in (*found, *expected):
         leaf.retain_grad()
     mask = AttentionMask.causal(9)
@@ -120,15 +154,26 @@ def test_layouts_without_order_in_memory():
     naive_attention(*expected, mask).sum().backward()
     for leaf, other in zip(found[2:], expected[2:], strict=True):
         assert off_by(leaf.grad, other.grad) < 1e-12
-    assert all(torch.allclose(a.grad, b.grad, atol=1e-12) for a, b in zip(found, expected, strict=True))
+    assert all(
+        torch.allclose(a.grad, b.grad, atol=1e-12)
+        for a, b in zip(found, expected, strict=True)
+    )
 
 
 @pytest.mark.parametrize("slopes", [None, SLOPES])
 def test_no_tensor_is_as_large_as_the_scores(slopes):
     n, block = 96, 16
     q, k, v = (x.requires_grad_() for x in tensors(2, n, n))
-    mask = AttentionMask(torch.arange(n)[None], torch.arange(n)[None], slopes=slopes, plain=slopes is None)
-    for attend, largest in ((online_attention, 2 * 4 * max(n * 6, block * block)), (naive_attention, 2 * 4 * n * n)):
+    mask = AttentionMask(
+        torch.arange(n)[None],
+        torch.arange(n)[None],
+        slopes=slopes,
+        plain=slopes is None,
+    )
+    for attend, largest in (
+        (online_attention, 2 * 4 * max(n * 6, block * block)),
+        (naive_attention, 2 * 4 * n * n),
+    ):
         options = {"block": block} if attend is online_attention else {}
         with LargestTensor() as noted:
             attend(q, k, v, mask, **options).sum().backward()
@@ -143,7 +188,13 @@ def test_no_tensor_is_as_large_as_the_scores(slopes):
         (None, 36),
         (AttentionMask.causal(12), 21),
         (AttentionMask(torch.arange(12)[None], torch.arange(12)[None]), 21),
-        (AttentionMask(*[torch.arange(12)[None] % 4] * 2, *[torch.arange(12)[None] // 4 + 1] * 2), 9),
+        (
+            AttentionMask(
+                *[torch.arange(12)[None] % 4] * 2,
+                *[torch.arange(12)[None] // 4 + 1] * 2,
+            ),
+            9,
+        ),
     ],
     ids=["no mask", "plain", "causal by positions", "three documents"],
 )
@@ -160,7 +211,12 @@ def test_without_keys_there_is_nothing_to_see():
 
 
 @pytest.mark.parametrize(
-    ("options", "words"), [({"dropout": 0.1}, "dropout is 0.1"), ({"block": 0}, "block is 0"), ({"block": -2}, "-2")]
+    ("options", "words"),
+    [
+        ({"dropout": 0.1}, "dropout is 0.1"),
+        ({"block": 0}, "block is 0"),
+        ({"block": -2}, "-2"),
+    ],
 )
 def test_what_it_cannot_do_is_refused(options, words):
     with pytest.raises(ValueError, match=words):

@@ -3,20 +3,29 @@
 import json
 from pathlib import Path
 
-from happyllm_support.text.dataset import TOKENIZER_NAME, Dataset, open_dataset
-from happyllm_support.text.dataset_writer import SplitWriter, write_index
+from happyllm_support.text.shards.dataset import TOKENIZER_NAME, Dataset, open_dataset
+from happyllm_support.text.shards.dataset_writer import SplitWriter, write_index
 
 VOCABULARY = "0123456789abcdef" * 4
 
 
-def write_dataset(root: Path, documents, *, vocab_size=1000, shard_tokens=1 << 20, pad_id=0) -> Path:
+def write_dataset(
+    root: Path, documents, *, vocab_size=1000, shard_tokens=1 << 20, pad_id=0
+) -> Path:
     root.mkdir(parents=True)
-    writer = SplitWriter(root / "train", shard_tokens=shard_tokens, vocab_size=vocab_size, vocabulary=VOCABULARY)
+    writer = SplitWriter(
+        root / "train",
+        shard_tokens=shard_tokens,
+        vocab_size=vocab_size,
+        vocabulary=VOCABULARY,
+    )
     for document in documents:
         writer.write(document, len(document))
     (root / TOKENIZER_NAME).write_text(json.dumps({"a": "tokenizer"}))
     tokenizer = {"fingerprint": VOCABULARY, "vocab_size": vocab_size, "pad_id": pad_id}
-    write_index(root, tokenizer=tokenizer, options={}, splits={"train": writer.finish()})
+    write_index(
+        root, tokenizer=tokenizer, options={}, splits={"train": writer.finish()}
+    )
     return root
 
 

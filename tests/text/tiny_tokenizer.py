@@ -6,7 +6,12 @@ import json
 
 class ByteTokenizer:
     def __init__(self, offset=0, bos_id=256, eos_id=257, pad_id=258, vocab_size=300):
-        self.offset, self.bos_id, self.eos_id, self.pad_id = offset, bos_id, eos_id, pad_id
+        self.offset, self.bos_id, self.eos_id, self.pad_id = (
+            offset,
+            bos_id,
+            eos_id,
+            pad_id,
+        )
         self.vocab_size = vocab_size
 
     @property

@@ -1,4 +1,6 @@
-"""Right answers to lab 01, written otherwise than the package: text methods, recursion, a buffer by hand."""
+"""Right answers to lab 01, written otherwise than the package: text methods, recursion,
+a buffer by hand.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,12 @@ Pair = tuple[int, int]
 
 PATTERN = r" ?\w+| ?[^\w\s]+|\s+(?!\S)|\s"
 _PRINTABLE = [b for b in range(256) if chr(b).isprintable() and b != ord(" ")]
-_RANK = {byte: rank for rank, byte in enumerate(_PRINTABLE + [b for b in range(256) if b not in _PRINTABLE])}
+_RANK = {
+    byte: rank
+    for rank, byte in enumerate(
+        _PRINTABLE + [b for b in range(256) if b not in _PRINTABLE]
+    )
+}
 
 
 def pretokenize(text: str) -> list[str]:
@@ -60,7 +67,9 @@ def train(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pair]:
         words: Counter[tuple[int, ...]] = Counter()
         for row, n in zip(rows, often, strict=True):
             words[tuple(row)] += n
-        candidates = sorted((-n, rank(a), rank(b), a, b) for (a, b), n in pair_counts(words).items())
+        candidates = sorted(
+            (-n, rank(a), rank(b), a, b) for (a, b), n in pair_counts(words).items()
+        )
         if not candidates or -candidates[0][0] < min_frequency:
             return learned
         best = candidates[0][3:]
@@ -70,11 +79,17 @@ def train(text: str, vocab_size: int, min_frequency: int = 2) -> list[Pair]:
 
 
 def encode(text: str, merges: list[Pair]) -> list[int]:
-    """Apply the merges one after the other to each piece: each is done with before the next one begins."""
+    """Apply the merges one after the other to each piece: each is done with before the
+    next one begins.
+    """
     return [
         token
         for piece in pretokenize(text)
-        for token in reduce(lambda ids, k: merge(ids, merges[k], 256 + k), range(len(merges)), list(piece.encode()))
+        for token in reduce(
+            lambda ids, k: merge(ids, merges[k], 256 + k),
+            range(len(merges)),
+            list(piece.encode()),
+        )
     ]
 
 
@@ -94,7 +109,9 @@ def decode(ids: list[int], merges: list[Pair]) -> str:
 
 
 def decode_stream(ids: Iterable[int], vocab: list[bytes]) -> Iterator[str]:
-    """Try to decode a buffer; the error says where it is broken, and whether more bytes could mend it."""
+    """Try to decode a buffer; the error says where it is broken, and whether more bytes
+    could mend it.
+    """
     buffer = b""
     for token in ids:
         buffer += vocab[token]
@@ -103,7 +120,9 @@ def decode_stream(ids: Iterable[int], vocab: list[bytes]) -> Iterator[str]:
                 yield buffer.decode("utf-8")
                 buffer = b""
             except UnicodeDecodeError as error:
-                yield from buffer[: error.start].decode("utf-8")  # character by character
+                yield from buffer[: error.start].decode(
+                    "utf-8"
+                )  # character by character
                 if error.reason == "unexpected end of data":
                     buffer = buffer[error.start :]
                     break
@@ -113,14 +132,21 @@ def decode_stream(ids: Iterable[int], vocab: list[bytes]) -> Iterator[str]:
         yield "\N{REPLACEMENT CHARACTER}"
 
 
-def encode_special(text: str, merges: list[Pair], special: dict[str, int], allowed: Collection[str] = ()) -> list[int]:
+def encode_special(
+    text: str,
+    merges: list[Pair],
+    special: dict[str, int],
+    allowed: Collection[str] = (),
+) -> list[int]:
     """Find the next special token by hand, and go on behind it."""
     for token in allowed:
         if token not in special:
             raise ValueError(f"{token!r} is no special token")
     ids: list[int] = []
     while True:
-        found = [(text.find(token), -len(token), token) for token in allowed if token in text]
+        found = [
+            (text.find(token), -len(token), token) for token in allowed if token in text
+        ]
         if not found:
             return ids + encode(text, merges)
         start, length, token = min(found)

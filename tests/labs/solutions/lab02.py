@@ -27,7 +27,9 @@ def bits_per_byte(losses: Tensor, text: str) -> float:
 
 
 def entropy(grammar: Grammar, start: str) -> float:
-    """Expected number of uses of each nonterminal, from the start on, times the entropy of its choice."""
+    """Expected number of uses of each nonterminal, from the start on, times the entropy
+    of its choice.
+    """
     for name, rules in grammar.items():
         if abs(math.fsum(p for p, _ in rules) - 1) > 1e-9:
             raise ValueError(name)
@@ -54,7 +56,9 @@ def entropy(grammar: Grammar, start: str) -> float:
 
 
 class NGram:
-    """A list of documents, and one array of counts per context, made when it is asked for."""
+    """A list of documents, and one array of counts per context, made when it is asked
+    for.
+    """
 
     def __init__(self, n: int, vocab_size: int) -> None:
         self.order, self.size = n, vocab_size
@@ -63,12 +67,16 @@ class NGram:
     def learn(self, ids: list[int]) -> None:
         """One pass for each length of context."""
         for length, table in enumerate(self.tables):
-            for gram in zip(*(ids[start:] for start in range(length + 1)), strict=False):
+            for gram in zip(
+                *(ids[start:] for start in range(length + 1)), strict=False
+            ):
                 row = table.setdefault(gram[:-1], np.zeros(self.size))
                 row[gram[-1]] += 1
 
     def _predict(self, context: tuple[int, ...]) -> np.ndarray:
-        shorter = self._predict(context[1:]) if context else np.full(self.size, 1 / self.size)
+        shorter = (
+            self._predict(context[1:]) if context else np.full(self.size, 1 / self.size)
+        )
         row = self.tables[len(context)].get(context)
         return shorter if row is None else (row + shorter) / (row.sum() + 1)
 
@@ -79,7 +87,9 @@ class NGram:
 
     def surprise(self, ids: list[int]) -> Tensor:
         """By NumPy's logarithm."""
-        paid = [-np.log(self.probs(ids[:i]).numpy()[token]) for i, token in enumerate(ids)]
+        paid = [
+            -np.log(self.probs(ids[:i]).numpy()[token]) for i, token in enumerate(ids)
+        ]
         return torch.tensor(paid, dtype=torch.float64)
 
 
@@ -102,7 +112,9 @@ def split(documents: list[str], shares: dict[str, float], seed: int = 0) -> list
 
 
 def best_fit(lengths: list[int], T: int) -> list[list[int]]:
-    """All rows exist from the beginning; empty ones are the least full and are dropped in the end."""
+    """All rows exist from the beginning; empty ones are the least full and are dropped
+    in the end.
+    """
     if max(lengths, default=0) > T:
         raise ValueError("too long")
     rows: list[list[int]] = [[] for _ in lengths]
@@ -115,7 +127,9 @@ def best_fit(lengths: list[int], T: int) -> list[list[int]]:
     return [row for row in reversed(rows) if row]
 
 
-def fill_rows(rows: list[list[list[int]]], T: int, pad_id: int = 0) -> dict[str, Tensor]:
+def fill_rows(
+    rows: list[list[list[int]]], T: int, pad_id: int = 0
+) -> dict[str, Tensor]:
     """Each row is joined from its documents, and padded with `F.pad`."""
     fillers = {"ids": pad_id, "targets": -100, "positions": 0, "segments": 0}
     arrays: dict[str, list[Tensor]] = {name: [] for name in fillers}
@@ -135,7 +149,9 @@ def fill_rows(rows: list[list[list[int]]], T: int, pad_id: int = 0) -> dict[str,
     return {name: torch.stack(lines) for name, lines in arrays.items()}
 
 
-def batches(ids: Tensor, batch_size: int, T: int, *, seed: int, epoch: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(
+    ids: Tensor, batch_size: int, T: int, *, seed: int, epoch: int = 0
+) -> Iterator[tuple[Tensor, Tensor]]:
     """All windows as one view."""
     if len(ids) <= T:
         return

@@ -1,4 +1,6 @@
-"""Another right answer to lab 03: products by einsum, heads by loops, exponentials by hand."""
+"""Another right answer to lab 03: products by einsum, heads by loops, exponentials by
+hand.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ def mask_from_positions(q_positions, k_positions, q_segments=None, k_segments=No
             sees = [other <= place for other in k_positions[b].tolist()]
             if q_segments is not None:
                 mine = int(q_segments[b, t])
-                of_mine = [mine != 0 and other == mine for other in k_segments[b].tolist()]
+                of_mine = [
+                    mine != 0 and other == mine for other in k_segments[b].tolist()
+                ]
                 sees = [a and c for a, c in zip(sees, of_mine, strict=True)]
             row.append(sees)
         rows.append([row])
@@ -34,7 +38,11 @@ def sdpa(q, k, v, mask=None, scale=None):
     if mask is None:
         return torch.einsum("bhts,bhsd->bhtd", softmax(scores), v)
     seen = mask.expand_as(scores)
-    top = torch.where(seen, scores, torch.finfo(scores.dtype).min).amax(dim=3, keepdim=True).detach()
+    top = (
+        torch.where(seen, scores, torch.finfo(scores.dtype).min)
+        .amax(dim=3, keepdim=True)
+        .detach()
+    )
     powers = torch.where(seen, torch.exp(torch.where(seen, scores - top, 0.0)), 0.0)
     total = powers.sum(dim=3, keepdim=True)
     sums = torch.einsum("bhts,bhsd->bhtd", powers, v)
@@ -42,7 +50,9 @@ def sdpa(q, k, v, mask=None, scale=None):
 
 
 def split_heads(x, n_head):
-    out = torch.empty(x.shape[0], n_head, x.shape[1], x.shape[2] // n_head, dtype=x.dtype)
+    out = torch.empty(
+        x.shape[0], n_head, x.shape[1], x.shape[2] // n_head, dtype=x.dtype
+    )
     for h, part in enumerate(x.chunk(n_head, dim=2)):
         out[:, h] = part
     return out

@@ -1,4 +1,6 @@
-"""Lab 04, solved in another way than the package: einsum, loops, formulas in other forms."""
+"""Lab 04, solved in another way than the package: einsum, loops, formulas in other
+forms.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +28,23 @@ class GELUMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         up = torch.einsum("...c,fc->...f", x, self.up_proj.weight) + self.up_proj.bias
-        return torch.einsum("...f,cf->...c", gelu(up), self.down_proj.weight) + self.down_proj.bias
+        return (
+            torch.einsum("...f,cf->...c", gelu(up), self.down_proj.weight)
+            + self.down_proj.bias
+        )
 
 
 class Block(nn.Module):
-    def __init__(self, attn_norm: nn.Module, attn: nn.Module, mlp_norm: nn.Module, mlp: nn.Module) -> None:
+    def __init__(
+        self, attn_norm: nn.Module, attn: nn.Module, mlp_norm: nn.Module, mlp: nn.Module
+    ) -> None:
         super().__init__()
-        for name, part in (("mlp", mlp), ("mlp_norm", mlp_norm), ("attn", attn), ("attn_norm", attn_norm)):
+        for name, part in (
+            ("mlp", mlp),
+            ("mlp_norm", mlp_norm),
+            ("attn", attn),
+            ("attn_norm", attn_norm),
+        ):
             self.add_module(name, part)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -42,14 +54,21 @@ class Block(nn.Module):
 
 
 def initialise(
-    shapes: dict[str, tuple[int, ...]], n_layer: int, generator: torch.Generator, std: float = 0.02
+    shapes: dict[str, tuple[int, ...]],
+    n_layer: int,
+    generator: torch.Generator,
+    std: float = 0.02,
 ) -> dict[str, Tensor]:
     drawn = {}
     for name, shape in shapes.items():
         module, kind = name.split(".")[-2:]
         tensor = torch.full(shape, 1.0 if kind == "weight" else 0.0)
         if tensor.ndim > 1:
-            share = {"o_proj": 0.5 / n_layer, "down_proj": 0.5 / n_layer, "pos_emb": 0.25}.get(module, 1.0)
+            share = {
+                "o_proj": 0.5 / n_layer,
+                "down_proj": 0.5 / n_layer,
+                "pos_emb": 0.25,
+            }.get(module, 1.0)
             tensor.normal_(0.0, (std * std * share) ** 0.5, generator=generator)
         drawn[name] = tensor
     return drawn
@@ -58,7 +77,10 @@ def initialise(
 class LayerNorm(nn.Module):
     def __init__(self, d_model: int) -> None:
         super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.ones(d_model)), nn.Parameter(torch.zeros(d_model))
+        self.weight, self.bias = (
+            nn.Parameter(torch.ones(d_model)),
+            nn.Parameter(torch.zeros(d_model)),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return layer_norm(x, self.weight, self.bias)
@@ -68,10 +90,15 @@ class Attention(nn.Module):
     def __init__(self, d_model: int, n_head: int) -> None:
         super().__init__()
         self.n_head = n_head
-        self.q_proj, self.k_proj, self.v_proj, self.o_proj = (nn.Linear(d_model, d_model) for _ in range(4))
+        self.q_proj, self.k_proj, self.v_proj, self.o_proj = (
+            nn.Linear(d_model, d_model) for _ in range(4)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (p(x).unflatten(-1, (self.n_head, -1)) for p in (self.q_proj, self.k_proj, self.v_proj))
+        q, k, v = (
+            p(x).unflatten(-1, (self.n_head, -1))
+            for p in (self.q_proj, self.k_proj, self.v_proj)
+        )
         scores = torch.einsum("bthd,bshd->bhts", q, k) / math.sqrt(q.shape[-1])
         future = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
         weights = scores.masked_fill(future, -math.inf).softmax(-1)
@@ -88,13 +115,20 @@ class StandIn(nn.Module):
 
 
 class GPT2(nn.Module):
-    def __init__(self, vocab_size: int, max_seq_len: int, n_layer: int, n_head: int, d_model: int) -> None:
+    def __init__(
+        self, vocab_size: int, max_seq_len: int, n_layer: int, n_head: int, d_model: int
+    ) -> None:
         super().__init__()
         self.lm_head = nn.Linear(d_model, vocab_size, bias=False)
         self.final_norm = LayerNorm(d_model)
         self.blocks = nn.ModuleList()
         for _ in range(n_layer):
-            parts = LayerNorm(d_model), Attention(d_model, n_head), LayerNorm(d_model), GELUMLP(d_model, 4 * d_model)
+            parts = (
+                LayerNorm(d_model),
+                Attention(d_model, n_head),
+                LayerNorm(d_model),
+                GELUMLP(d_model, 4 * d_model),
+            )
             self.blocks.append(Block(*parts))
         self.pos_emb = nn.Embedding(max_seq_len, d_model)
         self.tok_emb = nn.Embedding(vocab_size, d_model, _weight=self.lm_head.weight)
@@ -107,7 +141,12 @@ class GPT2(nn.Module):
         return torch.einsum("btc,vc->btv", self.final_norm(x), self.tok_emb.weight)
 
     def num_parameters(self) -> int:
-        return sum({id(p): p.numel() for _, p in self.named_parameters(remove_duplicate=False)}.values())
+        return sum(
+            {
+                id(p): p.numel()
+                for _, p in self.named_parameters(remove_duplicate=False)
+            }.values()
+        )
 
     def load(self, parameters: dict[str, Tensor]) -> None:
         own = dict(self.named_parameters(remove_duplicate=False))
@@ -134,9 +173,19 @@ def load_conv1d(tensors: dict[str, Tensor], n_layer: int) -> dict[str, Tensor]:
     for full, tensor in tensors.items():
         name = full.removeprefix("transformer.")
         if name in names:
-            found[names[name]] = tensor.clone().t() if ".c_" in name and tensor.dim() == 2 else tensor.clone()
-        elif full != "lm_head.weight" and name.split(".")[2:] not in (["attn", "bias"], ["attn", "masked_bias"]):
-            raise ValueError(f"the checkpoint holds {full}, which is no tensor of a GPT-2 with {n_layer} layers")
+            found[names[name]] = (
+                tensor.clone().t()
+                if ".c_" in name and tensor.dim() == 2
+                else tensor.clone()
+            )
+        elif full != "lm_head.weight" and name.split(".")[2:] not in (
+            ["attn", "bias"],
+            ["attn", "masked_bias"],
+        ):
+            raise ValueError(
+                f"the checkpoint holds {full}, which is no tensor of a GPT-2 with "
+                f"{n_layer} layers"
+            )
     for name, ours in names.items():
         if ours not in found:
             raise ValueError(f"the checkpoint lacks {name}")
@@ -144,5 +193,7 @@ def load_conv1d(tensors: dict[str, Tensor], n_layer: int) -> dict[str, Tensor]:
         fused = found.pop(name)
         width = len(fused) // 3
         for n, part in enumerate("qkv"):
-            found[name.replace("qkv", f"{part}_proj")] = fused[n * width : (n + 1) * width]
+            found[name.replace("qkv", f"{part}_proj")] = fused[
+                n * width : (n + 1) * width
+            ]
     return found

@@ -1,4 +1,6 @@
-"""Lab 05, written otherwise than the package: complex numbers, einsum, permutations, a loop over the heads."""
+"""Lab 05, written otherwise than the package: complex numbers, einsum, permutations, a
+loop over the heads.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,17 @@ ScalingKind = Literal["linear", "ntk"]
 def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-5) -> Tensor:
     wide = x.to(torch.float32)
     power = torch.einsum("...c,...c->...", wide, wide) / wide.shape[-1]
-    return torch.einsum("...c,...,c->...c", wide, (power + eps) ** -0.5, weight.to(torch.float32)).to(x.dtype)
+    return torch.einsum(
+        "...c,...,c->...c", wide, (power + eps) ** -0.5, weight.to(torch.float32)
+    ).to(x.dtype)
 
 
 def rope_frequencies(
-    head_dim: int, theta: float = 10000.0, *, scaling: ScalingKind | None = None, factor: float = 1.0
+    head_dim: int,
+    theta: float = 10000.0,
+    *,
+    scaling: ScalingKind | None = None,
+    factor: float = 1.0,
 ) -> Tensor:
     if head_dim & 1:
         raise ValueError(f"{head_dim} channels are no pairs")
@@ -25,18 +33,29 @@ def rope_frequencies(
         raise ValueError(f"no scaling is called {scaling}")
     base = theta * factor ** (head_dim / (head_dim - 2)) if scaling == "ntk" else theta
     divide = factor if scaling == "linear" else 1.0
-    return torch.tensor([base ** (-2 * i / head_dim) / divide for i in range(head_dim // 2)])
+    return torch.tensor(
+        [base ** (-2 * i / head_dim) / divide for i in range(head_dim // 2)]
+    )
 
 
 class RotaryPositions(nn.Module):
     def __init__(
-        self, head_dim: int, *, theta: float = 10000.0, scaling: ScalingKind | None = None, factor: float = 1.0
+        self,
+        head_dim: int,
+        *,
+        theta: float = 10000.0,
+        scaling: ScalingKind | None = None,
+        factor: float = 1.0,
     ) -> None:
         super().__init__()
         self.speed = rope_frequencies(head_dim, theta, scaling=scaling, factor=factor)
 
     def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        angles = torch.einsum("bt,d->btd", positions.double(), self.speed.double()).repeat(1, 1, 2).unsqueeze(1)
+        angles = (
+            torch.einsum("bt,d->btd", positions.double(), self.speed.double())
+            .repeat(1, 1, 2)
+            .unsqueeze(1)
+        )
         return torch.cos(angles).float(), torch.sin(angles).float()
 
 
@@ -68,7 +87,11 @@ def interleaved_to_half_split(weight: Tensor, head_dim: int) -> Tensor:
 class SwiGLU(nn.Module):
     def __init__(self, d_model: int, d_ff: int) -> None:
         super().__init__()
-        for name, shape in (("gate", (d_model, d_ff)), ("up", (d_model, d_ff)), ("down", (d_ff, d_model))):
+        for name, shape in (
+            ("gate", (d_model, d_ff)),
+            ("up", (d_model, d_ff)),
+            ("down", (d_ff, d_model)),
+        ):
             self.add_module(f"{name}_proj", nn.Linear(*shape, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -89,7 +112,11 @@ class RMSNorm(nn.Module):
 class Attention(nn.Module):
     def __init__(self, d_model: int, n_head: int, n_kv_head: int) -> None:
         super().__init__()
-        self.n_head, self.n_kv_head, self.head_dim = n_head, n_kv_head, d_model // n_head
+        self.n_head, self.n_kv_head, self.head_dim = (
+            n_head,
+            n_kv_head,
+            d_model // n_head,
+        )
         self.q_proj = nn.Linear(d_model, d_model, bias=False)
         self.k_proj = nn.Linear(d_model, n_kv_head * self.head_dim, bias=False)
         self.v_proj = nn.Linear(d_model, n_kv_head * self.head_dim, bias=False)

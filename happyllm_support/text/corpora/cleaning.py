@@ -1,0 +1,271 @@
+"""Cleaning a stream of documents, and reporting all that it removed.
+
+The steps, in this order: repair (control and zero-width characters, optionally Unicode
+normalization), length, script (the balance of Chinese and English), exact duplicates,
+near duplicates. Each document leaves the stream for one reason only, the first that
+applies, so that the counts of the report add up. The same documents in the same order
+give the same result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import regex
+
+from happyllm_support.text.corpora.near_duplicates import NearDuplicateIndex
+
+SCRIPTS = ("han", "latin", "mixed", "other")
+REASONS = ("too short", "too long", "script", "exact duplicate", "near duplicate")
+
+# Everything that Unicode calls a control character except tab and line feed, and halves
+# of surrogate pairs, which no file can hold; zero-width characters without a meaning of
+# their own (joiners have one, in Persian and in emoji).
+_CONTROL = regex.compile(r"[[\p{Cc}\p{Cs}]--[\t\n]]", regex.V1)
+_ZERO_WIDTH = regex.compile("[\u200b\u2060\ufeff]")
+_HAN = regex.compile(r"\p{Han}")
+_LATIN = regex.compile(r"\p{Latin}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CleaningConfig:
+    """What to repair and what to leave out. The defaults only repair and drop exact
+    duplicates.
+    """
+
+    strip_control: bool = True
+    """Remove control and zero-width characters; `\\r\\n` and `\\r` become `\\n`."""
+    normalization: Literal["NFC", "NFKC"] | None = None
+    """Unicode normalization: NFC joins letters and their accents; NFKC also makes `Ａ`
+    to `A`.
+    """
+    min_chars: int = 1
+    """Shorter documents are left out (counted after the repair, white space around the
+    text aside).
+    """
+    max_chars: int | None = None
+    """Longer documents are left out."""
+    scripts: tuple[str, ...] | None = None
+    """Keep only these of "han", "latin", "mixed", "other"; None keeps all. See
+    `script_of`.
+    """
+    exact_duplicates: bool = True
+    """Leave out repetitions of a document (16 bytes of hash per document are kept in
+    memory).
+    """
+    near_duplicates: float | None = None
+    """Leave out documents of at least this Jaccard similarity to an earlier one, such
+    as 0.8; needs datasketch.
+    """
+    shingle: int = 5
+    """Characters per n-gram of the near-duplicate search."""
+    examples: int = 3
+    """Examples per reason in the report."""
+
+    def __post_init__(self) -> None:
+        if self.min_chars < 0 or self.examples < 0:
+            raise ValueError(
+                f"min_chars {self.min_chars} and examples {self.examples} cannot be "
+                "negative"
+            )
+        if self.max_chars is not None and self.max_chars < max(1, self.min_chars):
+            raise ValueError(
+                f"max_chars {self.max_chars} is below min_chars {self.min_chars}; no "
+                "document would be left"
+            )
+        if self.normalization not in (None, "NFC", "NFKC"):
+            raise ValueError(
+                f"unknown normalization {self.normalization!r}; choose NFC, NFKC or "
+                "None"
+            )
+        unknown = [name for name in self.scripts or () if name not in SCRIPTS]
+        if unknown or self.scripts == ():
+            raise ValueError(
+                f"unknown scripts {unknown}; choose from {', '.join(SCRIPTS)}, or None "
+                "for all"
+            )
+        if self.near_duplicates is not None and not 0.0 < self.near_duplicates < 1.0:
+            raise ValueError(
+                f"near_duplicates {self.near_duplicates} is out of range; expected "
+                "between 0 and 1, or None"
+            )
+
+
+@dataclass
+class Tally:
+    """Documents and their UTF-8 bytes."""
+
+    documents: int = 0
+    bytes: int = 0
+
+    def add(self, document: str) -> None:
+        """Count one document."""
+        self.documents += 1
+        self.bytes += len(document.encode("utf-8", "surrogatepass"))
+
+
+@dataclass
+class CleaningReport:
+    """What came in, what went out, and why the rest did not. Complete when the stream
+    has been read to its end.
+    """
+
+    received: Tally = field(default_factory=Tally)
+    kept: Tally = field(default_factory=Tally)
+    removed: dict[str, Tally] = field(
+        default_factory=lambda: {reason: Tally() for reason in REASONS}
+    )
+    examples: dict[str, list[str]] = field(
+        default_factory=lambda: {reason: [] for reason in REASONS}
+    )
+    """Beginnings of removed documents; a near duplicate is followed by the beginning of
+    what it resembles.
+    """
+    characters_removed: Counter[str] = field(default_factory=Counter[str])
+    """Control and zero-width characters taken out of documents, by code point."""
+    repaired: int = 0
+    """Documents that the repair changed."""
+    scripts: dict[str, Tally] = field(
+        default_factory=lambda: {name: Tally() for name in SCRIPTS}
+    )
+    """What was kept, by script: the balance of the languages."""
+
+    def __str__(self) -> str:
+        lines = [
+            f"{'received':<16}{self.received.documents:>10,} documents "
+            f"{self.received.bytes:>14,} bytes",
+            *(
+                f"{reason:<16}{tally.documents:>10,} documents {tally.bytes:>14,} bytes"
+                for reason, tally in self.removed.items()
+                if tally.documents
+            ),
+            f"{'kept':<16}{self.kept.documents:>10,} documents {self.kept.bytes:>14,} "
+            "bytes",
+            f"{'repaired':<16}{self.repaired:>10,} documents "
+            f"{sum(self.characters_removed.values()):>14,} characters",
+        ]
+        lines += [
+            f"{'kept, ' + name:<16}{tally.documents:>10,} documents {tally.bytes:>14,} "
+            "bytes"
+            for name, tally in self.scripts.items()
+            if tally.documents
+        ]
+        return "\n".join(lines)
+
+
+def clean(
+    documents: Iterable[str], config: CleaningConfig | None = None
+) -> tuple[Iterator[str], CleaningReport]:
+    """Return the cleaned documents as a stream, and the report that fills while they
+    are read.
+
+    Args:
+        documents: any number of documents; one is in memory at a time.
+        config: the steps; by default `CleaningConfig()`.
+
+    Raises:
+        ValueError: near duplicates are asked for and `datasketch` is not installed.
+    """
+    config = config or CleaningConfig()
+    near = (
+        None
+        if config.near_duplicates is None
+        else NearDuplicateIndex(config.near_duplicates, shingle=config.shingle)
+    )
+    report = CleaningReport()
+    return _cleaned(documents, config, near, report), report
+
+
+def script_of(document: str) -> str:
+    """Tell what a document is written in: "han" (Chinese), "latin" (English and
+    others), "mixed" or "other".
+
+    Of h Han characters and l Latin letters, "han" needs h >= 0.8 (h + l) and "latin" l
+    >= 0.98 (h + l); what lies between is "mixed". The bounds differ because a Han
+    character stands for more text than a letter. In "other", fewer than one in four
+    characters (white space aside) is either of them.
+    """
+    han, latin = len(_HAN.findall(document)), len(_LATIN.findall(document))
+    if han + latin == 0 or (han + latin) * 4 < len("".join(document.split())):
+        return "other"
+    if han >= 0.8 * (han + latin):
+        return "han"
+    return "latin" if latin >= 0.98 * (han + latin) else "mixed"
+
+
+def _cleaned(
+    documents: Iterable[str],
+    config: CleaningConfig,
+    near: NearDuplicateIndex | None,
+    report: CleaningReport,
+) -> Iterator[str]:
+    seen: set[bytes] = set()
+    for original in documents:
+        report.received.add(original)
+        document = _repair(original, config, report)
+        script = script_of(document)
+        reason, resembles = _reason_to_drop(document, script, config, seen, near)
+        if reason is None:
+            report.kept.add(document)
+            report.scripts[script].add(document)
+            yield document
+            continue
+        report.removed[reason].add(original)
+        if len(report.examples[reason]) < config.examples:
+            report.examples[reason].append(
+                _beginning(document) + (f" ~ {resembles}" if resembles else "")
+            )
+
+
+def _repair(document: str, config: CleaningConfig, report: CleaningReport) -> str:
+    text = document
+    if config.strip_control:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+        for pattern in (_CONTROL, _ZERO_WIDTH):
+            if found := pattern.findall(text):
+                report.characters_removed.update(
+                    f"U+{ord(character):04X}" for character in found
+                )
+                text = pattern.sub("", text)
+    if config.normalization is not None:
+        text = unicodedata.normalize(config.normalization, text)
+    report.repaired += text != document
+    return text
+
+
+def _reason_to_drop(
+    document: str,
+    script: str,
+    config: CleaningConfig,
+    seen: set[bytes],
+    near: NearDuplicateIndex | None,
+) -> tuple[str | None, str | None]:
+    length = len(document.strip())
+    if length < config.min_chars:
+        return "too short", None
+    if config.max_chars is not None and length > config.max_chars:
+        return "too long", None
+    if config.scripts is not None and script not in config.scripts:
+        return "script", None
+    if config.exact_duplicates:
+        key = hashlib.blake2b(
+            document.encode("utf-8", "surrogatepass"), digest_size=16
+        ).digest()
+        if key in seen:
+            return "exact duplicate", None
+        seen.add(key)
+    if near is not None:
+        resembles = near.match(document, label=_beginning(document))
+        if resembles is not None:
+            return "near duplicate", resembles
+    return None, None
+
+
+def _beginning(document: str) -> str:
+    text = " ".join(document.split())
+    return text if len(text) <= 60 else text[:59] + "…"
