@@ -113,11 +113,9 @@ def imports_among_modules():
     """For each module the modules that it imports."""
     found = {}
     for path in MODULES:
-        for target in imported_modules(path):
-            while target not in NAMES and "." in target:
-                target = target.rpartition(".")[0]
-            if target in NAMES and target != "happyllm_support":
-                found.setdefault(name_of(path), set()).add(target)
+        targets = set(imported_modules(path)) & NAMES - {"happyllm_support"}
+        packages = {t for t in targets if any(u.startswith(f"{t}.") for u in targets)}
+        found[name_of(path)] = targets - packages  # `from a import b` means a.b
     return found
 
 

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from happyllm_support.inference.sampling import check_sampling, sample
-from happyllm_support.model.modes import switched
+from happyllm_support.model.modes import training_mode
 from happyllm_support.text.tokenizer.tokenizer import Tokenizer
 
 
@@ -76,7 +76,7 @@ def generate(
     )
     new: list[list[int]] = [[] for _ in prompts]
     running = set(range(len(prompts)))
-    with switched(model, training=False), torch.inference_mode():
+    with training_mode(model, False), torch.inference_mode():
         for _ in range(max_new_tokens):
             logits = model(ids, positions=positions, segments=segments, last_only=True)[
                 :, -1

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from happyllm_support.model.attention import Attention
-from happyllm_support.model.modes import switched
+from happyllm_support.model.modes import training_mode
 
 
 @torch.no_grad()
@@ -47,7 +47,7 @@ def attention_maps(
     layers = [module for module in model.modules() if isinstance(module, Attention)]
     handles = [layer.register_forward_pre_hook(look) for layer in layers]
     try:
-        with switched(model, training=False):
+        with training_mode(model, False):
             model(ids, positions=positions, segments=segments)
     finally:
         for handle in handles:

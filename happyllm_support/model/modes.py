@@ -1,4 +1,4 @@
-"""Training and evaluation mode, put back as it was."""
+"""How a model is run: training mode, put back as it was."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from torch import nn
 
 
 @contextmanager
-def switched(model: nn.Module, *, training: bool) -> Generator[None]:
-    """Put a model in training (or evaluation) mode, and every module of it back in its
-    own at the end.
+def training_mode(model: nn.Module, on: bool) -> Generator[None]:
+    """Put a model in training (or evaluation) mode, and each part back at the end.
 
     Args:
         model: what to switch, with all its parts.
-        training: True is `model.train()`, False `model.eval()`.
+        on: True is `model.train()`, False `model.eval()`.
     """
     before = [(module, module.training) for module in model.modules()]
-    model.train(training)
+    model.train(on)
     try:
         yield
     finally:

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from happyllm_support.model.modes import switched
+from happyllm_support.model.modes import training_mode
 from happyllm_support.text.shards.batches import Batch, TokenBatches
 from happyllm_support.training.loss import next_token_loss
 from happyllm_support.training.optim import (
@@ -153,7 +153,7 @@ def train(
     optimizer = build_optimizer(model, config)
     stream = iter(batches)
     records: list[StepRecord] = []
-    with switched(model, training=True), _seeded(config.seed, device_of(model)):
+    with training_mode(model, True), _seeded(config.seed, device_of(model)):
         for step in range(config.steps):
             micro_batches = list(islice(stream, config.micro_batches))
             if len(micro_batches) < config.micro_batches:
@@ -249,7 +249,7 @@ def evaluate(model: nn.Module, batches: Iterable[Batch]) -> EvalResult:
             "TokenBatches never end; evaluate on one epoch, batches.epoch()"
         )
     nats, tokens, documents = 0.0, 0, 0
-    with switched(model, training=False), torch.no_grad():
+    with training_mode(model, False), torch.no_grad():
         for batch in batches:
             nats += batch_loss(model, batch).item()
             tokens += batch.n_targets
