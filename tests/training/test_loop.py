@@ -72,6 +72,7 @@ def part(batch, rows):
         batch.targets[rows],
         batch.positions[rows],
         batch.segments[rows],
+        batch.documents[rows],
     )
 
 

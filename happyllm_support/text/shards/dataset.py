@@ -2,7 +2,8 @@
 per split, and an index.
 
     my-data/
-      index.json           what is here: tokenizer and fingerprint, and per split the totals and each shard's SHA-256
+      index.json           what is here: tokenizer and fingerprint, and per split the
+                           totals and each shard's SHA-256
       tokenizer.json       the tokenizer that made the ids
       train/shard-00000.tokens, train/shard-00001.tokens, ...
       valid/shard-00000.tokens
@@ -25,7 +26,8 @@ from typing import Any
 import numpy as np
 
 from happyllm_support.files import read_json
-from happyllm_support.text.shards.shard import Ids, Int64, Shard, open_shard
+from happyllm_support.text.shards.arrays import Ids, Int64
+from happyllm_support.text.shards.shard import Shard, open_shard
 
 INDEX_NAME = "index.json"
 TOKENIZER_NAME = "tokenizer.json"
@@ -39,7 +41,7 @@ def shard_name(number: int) -> str:
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of a file's bytes, in hexadecimal (what `sha256sum` prints)."""
+    """Return the SHA-256 of a file's bytes as `sha256sum` prints it."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -72,9 +74,8 @@ class Dataset:
         return self._starts[-1]
 
     @cached_property
-    def _starts(
-        self,
-    ) -> list[int]:  # number of the first document of each shard, and the total
+    def _starts(self) -> list[int]:
+        """Number of the first document of each shard, and of all documents."""
         return [0, *np.cumsum([len(shard) for shard in self.shards]).tolist()]
 
     @property
@@ -86,11 +87,6 @@ class Dataset:
     def n_tokens(self) -> int:
         """Tokens in all shards of the split."""
         return sum(shard.header.n_tokens for shard in self.shards)
-
-    @property
-    def tokenizer_path(self) -> Path:
-        """The tokenizer file that was saved with the shards."""
-        return self.root / TOKENIZER_NAME
 
     def document(self, index: int) -> Ids:
         """Return the ids of one document, a view into its shard."""
@@ -106,8 +102,9 @@ class Dataset:
         return (ids for shard in self.shards for ids in shard.documents())
 
     def lengths(self) -> Int64:
-        """Return the token count of every document, (n_documents,) int64: the one array
-        that grows with the data.
+        """Return the token count of every document, (n_documents,).
+
+        It is the one array that grows with the data.
         """
         return np.concatenate([np.diff(shard.offsets) for shard in self.shards])
 
@@ -162,9 +159,8 @@ def _check_index(index: dict[str, Any]) -> None:
             raise TypeError(f"split {split!r}")
         _expect(entry["bytes"], int)
         for number, shard in enumerate(_expect(entry["shards"], list)):
-            if (
-                shard["file"] != f"{split}/{shard_name(number)}"
-            ):  # no other file is ever opened
+            # no other file is ever opened
+            if shard["file"] != f"{split}/{shard_name(number)}":
                 raise TypeError(f"shard {shard['file']!r}")
             _expect(shard["tokens"], int)
             _expect(shard["documents"], int)
@@ -210,8 +206,7 @@ def open_dataset(
     if vocabulary is not None and vocabulary != tokenizer["fingerprint"]:
         raise ValueError(
             f"{root} was written with vocabulary {tokenizer['fingerprint'][:12]}, "
-            f"expected {vocabulary[:12]}; "
-            "prepare the text again with this tokenizer"
+            f"expected {vocabulary[:12]}; prepare the text again with this tokenizer"
         )
     if not entry["shards"]:
         raise ValueError(

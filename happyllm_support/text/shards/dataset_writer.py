@@ -100,11 +100,8 @@ class SplitWriter:
     def close(self) -> None:
         """Close what is still open, which nothing is after `finish`."""
         if self._file is not None:
-            with suppress(
-                OSError
-                # a full disk refuses what is still buffered; that error is already on its
-                # way
-            ):
+            # A full disk refuses what is still buffered; that error is on its way.
+            with suppress(OSError):
                 self._file.close()
 
     def _finish_shard(self) -> None:

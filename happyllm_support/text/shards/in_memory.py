@@ -2,7 +2,8 @@
 `open_dataset` give, without a folder.
 
     train = encode_documents(StoryWorld().stories(20_000, seed=1), tokenizer)
-    batches = TokenBatches(train, BatchConfig(batch_size=16, seq_len=64, mode="documents"))
+    config = BatchConfig(batch_size=16, seq_len=64, mode="documents")
+    batches = TokenBatches(train, config)
 
 Rows, orders and resumption are those of a dataset that `prepare` would write of the
 same documents as one split.
@@ -18,22 +19,20 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from happyllm_support.text.shards.prepare import (
+from happyllm_support.text.shards.arrays import Ids, Int64
+from happyllm_support.text.shards.inputs import (
     TextEncoder,
     check_ends,
     texts_of,
     utf8_bytes,
 )
 
-Ids = npt.NDArray[np.uint32]
-Int64 = npt.NDArray[np.int64]
-
 
 class TokenDocuments(Protocol):
-    """Documents of token ids, numbered from 0: what batches are made of. `Dataset` and
-    `InMemoryDataset` are such.
+    """Documents of token ids, numbered from 0: what batches are made of.
+
+    `Dataset` and `InMemoryDataset` are such.
     """
 
     @property
@@ -55,7 +54,7 @@ class TokenDocuments(Protocol):
         """Return the token count of every document, (n_documents,)."""
         ...
 
-    def document(self, index: int) -> npt.NDArray[np.unsignedinteger]:
+    def document(self, index: int) -> Ids:
         """Return the ids of one document."""
         ...
 
@@ -99,9 +98,7 @@ class InMemoryDataset:
 
     @cached_property
     def identity(self) -> str:
-        """A hash over vocabulary, documents and their ends; it differs where any token
-        does.
-        """
+        """A hash over vocabulary and documents; it differs where any token does."""
         digest = hashlib.sha256(self.vocabulary.encode())
         digest.update(self.offsets.tobytes())
         digest.update(self.ids.tobytes())
@@ -128,8 +125,9 @@ def encode_documents(
     add_bos: bool = True,
     add_eos: bool = True,
 ) -> InMemoryDataset:
-    """Encode documents, in order, to a dataset in memory (4 bytes per token); empty
-    ones are left out.
+    """Encode documents, in order, to a dataset in memory (4 bytes per token).
+
+    Empty ones are left out.
 
     Args:
         documents: texts; a `Path` among them stands for the documents in that file or
@@ -148,11 +146,8 @@ def encode_documents(
     for number, text in enumerate(texts_of(documents)):
         if text:
             n_bytes += utf8_bytes(text, number)
-            pieces.append(
-                np.array(
-                    tokenizer.encode(text, add_bos=add_bos, add_eos=add_eos), np.uint32
-                )
-            )
+            ids = tokenizer.encode(text, add_bos=add_bos, add_eos=add_eos)
+            pieces.append(np.array(ids, np.uint32))
     if not pieces:
         raise ValueError("empty corpus: no document with any text")
     lengths = np.array([len(piece) for piece in pieces], np.int64)

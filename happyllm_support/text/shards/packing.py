@@ -19,8 +19,8 @@ which the second ends in it:
     positions  0  1  2  0  1  0           restart in each document
     segments   1  1  1  2  2  0           documents count from 1; 0 is padding
 
-A query may attend to a key of the same segment at the same or an earlier position, and
-never to segment 0: padding attends to nothing and nothing attends to it.
+A query may attend to a key of the same segment at the same or an earlier position. So
+nothing attends to padding, segment 0, but padding.
 
 Source: H. Ding et al., "Fewer Truncations Improve Language Modeling", ICML 2024
 (best-fit packing); M. M. Krell et al., "Efficient Sequence Packing without
@@ -36,24 +36,32 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Int64 = npt.NDArray[np.int64]
+from happyllm_support.text.shards.arrays import Int64
 
-IGNORE_INDEX = (
-    -100
-)  # a target that no loss counts (the default of torch.nn.functional.cross_entropy)
+# A target that no loss counts, the default of torch.nn.functional.cross_entropy.
+IGNORE_INDEX = -100
 PADDING_SEGMENT = 0
 
 
 @dataclass(frozen=True)
 class PackingStats:
-    """What a plan costs. Shares are fractions of 1."""
+    """What a plan costs.
+
+    Attributes:
+        rows: of `seq_len` places each.
+        documents: empty ones included.
+        tokens: those that lie in some row.
+        tokens_dropped: those that lie in none.
+        documents_cut: documents whose tokens do not lie together in one row.
+        waste: share of all places in rows that are padding, 0 to 1.
+    """
 
     rows: int
     documents: int
-    tokens: int  # tokens that lie in some row
-    tokens_dropped: int  # tokens that lie in none
-    documents_cut: int  # documents whose tokens do not lie together in one row
-    waste: float  # share of all places in rows that are padding
+    tokens: int
+    tokens_dropped: int
+    documents_cut: int
+    waste: float
 
 
 @dataclass(frozen=True)
@@ -84,14 +92,17 @@ class Plan:
         return len(self.row_starts) - 1
 
     def pieces(self, row: int) -> Iterator[tuple[int, int, int, int]]:
-        """Yield (p, document, start, length) of the pieces in a row, first place first."""
+        """Yield (p, document, start, length) of the pieces of a row, in their order."""
         for piece in range(int(self.row_starts[row]), int(self.row_starts[row + 1])):
-            yield (
-                piece,
-                int(self.document[piece]),
-                int(self.start[piece]),
-                int(self.length[piece]),
-            )
+            arrays = (self.document, self.start, self.length)
+            document, start, length = (int(array[piece]) for array in arrays)
+            yield piece, document, start, length
+
+    def n_pieces(self, rows: npt.ArrayLike) -> Int64:
+        """Return how many pieces lie in each of some rows, (B,); in row -1 none."""
+        numbers = np.asarray(rows, np.int64)
+        counts = self.row_starts[numbers + 1] - self.row_starts[numbers]
+        return np.where(numbers < 0, 0, counts)
 
     def stats(self) -> PackingStats:
         """Count what the plan wastes, drops and cuts."""
@@ -132,12 +143,11 @@ def plan_concatenated(
     if not 0 <= skip <= total:
         raise ValueError(f"skip is {skip}; expected 0 to the {total} tokens there are")
     last = total - (total - skip) % seq_len if whole_rows else total
-    cuts = np.unique(np.concatenate([ends, np.arange(skip, last, seq_len), [last]]))
+    row_starts = np.append(np.arange(skip, last, seq_len), last)
+    cuts = np.unique(np.concatenate([ends, row_starts]))
     cuts = cuts[(cuts >= skip) & (cuts <= last)]
     starts, ends_of_pieces = cuts[:-1], cuts[1:]
-    place = np.searchsorted(
-        ends, starts, side="right"
-    )  # which document of the line each piece lies in
+    place = np.searchsorted(ends, starts, side="right")  # of its document in the line
     document = order[place]
     return Plan(
         seq_len=seq_len,
@@ -145,9 +155,7 @@ def plan_concatenated(
         document=document,
         start=starts - (ends[place] - lengths[document]),
         length=ends_of_pieces - starts,
-        row_starts=np.searchsorted(
-            starts, np.append(np.arange(skip, last, seq_len), last)
-        ),
+        row_starts=np.searchsorted(starts, row_starts),
         continuous=True,
     )
 
@@ -171,13 +179,8 @@ def plan_best_fit(
     lengths, order = _checked(lengths, seq_len, order)
     document, start, length = _pieces_of_at_most(seq_len, lengths, order)
     longest_first = np.argsort(-length, kind="stable")
-    document, start, length = (
-        document[longest_first],
-        start[longest_first],
-        length[longest_first],
-    )
-    row = _best_fit(length.tolist(), seq_len)
-    by_row = np.argsort(row, kind="stable")
+    row = _best_fit(length[longest_first].tolist(), seq_len)
+    by_row = longest_first[np.argsort(row, kind="stable")]
     rows = int(row.max()) + 1 if len(row) else 0
     return Plan(
         seq_len=seq_len,
@@ -185,7 +188,7 @@ def plan_best_fit(
         document=document[by_row],
         start=start[by_row],
         length=length[by_row],
-        row_starts=np.searchsorted(row[by_row], np.arange(rows + 1)),
+        row_starts=np.searchsorted(np.sort(row), np.arange(rows + 1)),
         continuous=False,
     )
 
@@ -217,9 +220,7 @@ def plan_one_per_row(
 def _pieces_of_at_most(
     seq_len: int, lengths: Int64, order: Int64
 ) -> tuple[Int64, Int64, Int64]:
-    """Cut each document into pieces of `seq_len` and a rest: (document, start, length)
-    of every piece.
-    """
+    """Cut documents into pieces of `seq_len` and a rest: document, start, length."""
     counts = -(-lengths[order] // seq_len)  # pieces per document; none for an empty one
     document = np.repeat(order, counts)
     first = np.repeat(np.cumsum(counts) - counts, counts)
@@ -228,8 +229,9 @@ def _pieces_of_at_most(
 
 
 def _best_fit(lengths: list[int], seq_len: int) -> Int64:
-    """Return the row of each piece. Rows with r places left lie on stack r; bit r of
-    `rooms` says if it has any.
+    """Return the row of each piece, longest piece first.
+
+    Rows with r places left lie on stack r; bit r of `rooms` says if it has any.
     """
     rows = np.empty(len(lengths), np.int64)
     stacks: list[list[int]] = [[] for _ in range(seq_len + 1)]
@@ -238,9 +240,8 @@ def _best_fit(lengths: list[int], seq_len: int) -> Int64:
     for index, length in enumerate(lengths):
         enough = rooms >> length
         if enough:
-            room = (
-                length + (enough & -enough).bit_length() - 1
-            )  # the smallest that is large enough
+            lowest_bit = (enough & -enough).bit_length() - 1
+            room = length + lowest_bit  # the smallest that is large enough
             row = stacks[room].pop()
             if not stacks[room]:
                 rooms ^= 1 << room
@@ -300,33 +301,25 @@ def fill_rows(
     count = np.arange(plan.seq_len)
     for b, row in enumerate(numbers.tolist()):
         at = 0
-        for segment, (piece, number, start, length) in enumerate(
-            plan.pieces(row) if row >= 0 else (), start=1
-        ):
-            tokens = document(number)[
-                start : start + length + 1
-            ]  # with the one after it, where there is one
+        pieces = plan.pieces(row) if row >= 0 else ()
+        for segment, (piece, number, start, length) in enumerate(pieces, start=1):
+            # with the token after the piece, where there is one
+            tokens = document(number)[start : start + length + 1]
             end = at + length
             ids[b, at:end] = tokens[:length]
             targets[b, at : at + len(tokens) - 1] = tokens[1:]
             positions[b, at:end] = count[at:end] if cross_document else count[:length]
             segments[b, at:end] = 1 if cross_document else segment
-            if (
-                cross_document
-                and len(tokens) == length
-                and _text_continues(plan, row, piece)
-            ):
-                targets[b, end - 1] = document(int(plan.document[piece + 1]))[
-                    int(plan.start[piece + 1])
-                ]
+            ends_document = len(tokens) == length
+            if cross_document and ends_document and _text_continues(plan, row, piece):
+                following = document(int(plan.document[piece + 1]))
+                targets[b, end - 1] = following[int(plan.start[piece + 1])]
             at = end
     return Rows(ids, targets, positions, segments)
 
 
 def _text_continues(plan: Plan, row: int, piece: int) -> bool:
-    """Whether the next piece of the plan follows this one, which ends its document, in
-    the same text.
-    """
+    """Whether the text goes on, after a piece that ends its document, in the next."""
     limit = len(plan.document) if plan.continuous else int(plan.row_starts[row + 1])
     return piece + 1 < limit
 

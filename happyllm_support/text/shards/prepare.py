@@ -2,7 +2,7 @@
 shards, all or nothing.
 
 What is written depends on the documents, the tokenizer and the options, never on the
-number of processes. Memory is bounded: a few batches of documents per process, and 8
+number of processes. Memory is bounded: a few bundles of documents per process, and 8
 bytes per document of the shards that are being written.
 """
 
@@ -15,13 +15,12 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from happyllm_support.parallel import ordered_map
-from happyllm_support.text.corpora.documents import read_documents
 from happyllm_support.text.corpora.splits import DEFAULT_FRACTIONS, split_of
 from happyllm_support.text.shards.dataset import TOKENIZER_NAME
 from happyllm_support.text.shards.dataset_writer import (
@@ -29,57 +28,31 @@ from happyllm_support.text.shards.dataset_writer import (
     whole_folder,
     write_index,
 )
+from happyllm_support.text.shards.inputs import (
+    TextEncoder,
+    check_ends,
+    texts_of,
+    utf8_bytes,
+)
 
-BATCH_BYTES = 1 << 18  # of text in one trip to a process
-BATCH_DOCUMENTS = 1 << 12
-
-
-class TextEncoder(Protocol):
-    """What `prepare` needs of a tokenizer; `text.tokenizer.Tokenizer` has it."""
-
-    @property
-    def vocab_size(self) -> int:
-        """Ids are below it."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of everything that decides the ids, in hexadecimal."""
-        ...
-
-    @property
-    def bos_id(self) -> int | None:
-        """Id that begins a document."""
-        ...
-
-    @property
-    def eos_id(self) -> int | None:
-        """Id that ends a document."""
-        ...
-
-    @property
-    def pad_id(self) -> int | None:
-        """Id of padding."""
-        ...
-
-    def encode(
-        self, text: str, *, add_bos: bool = False, add_eos: bool = False
-    ) -> list[int]:
-        """Return the ids of a text."""
-        ...
-
-    def save(self, path: Path, /) -> object:
-        """Write the tokenizer to one file."""
-        ...
+BUNDLE_BYTES = 1 << 18  # of text in one trip to a process
+BUNDLE_DOCUMENTS = 1 << 12
 
 
 @dataclass(frozen=True)
 class SplitReport:
-    """Totals of one split."""
+    """Totals of one split.
+
+    Attributes:
+        documents: with some text.
+        tokens: bos and eos included.
+        bytes: of the documents' UTF-8.
+        shards: files.
+    """
 
     documents: int
     tokens: int
-    bytes: int  # of the documents' UTF-8
+    bytes: int
     shards: int
 
     @property
@@ -90,11 +63,17 @@ class SplitReport:
 
 @dataclass(frozen=True)
 class PrepareReport:
-    """What `prepare` wrote."""
+    """What `prepare` wrote.
+
+    Attributes:
+        folder: the dataset.
+        splits: their totals by name.
+        empty_documents: documents without any text, left out.
+    """
 
     folder: Path
     splits: dict[str, SplitReport]
-    empty_documents: int  # documents without any text, left out
+    empty_documents: int
 
     @property
     def total(self) -> SplitReport:
@@ -123,8 +102,7 @@ def prepare(
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> PrepareReport:
-    """Encode documents and write them as a dataset folder, which appears only when it
-    is complete.
+    """Encode documents and write them as a dataset folder, whole or not at all.
 
     Args:
         documents: texts; a `Path` among them stands for the documents in that file or
@@ -154,7 +132,7 @@ def prepare(
     if shard_tokens < 1:
         raise ValueError(f"shard_tokens is {shard_tokens}; expected at least 1")
     _check_fractions(fractions)
-    batches = _batches(
+    bundles = _bundles(
         texts_of(documents),
         partial(split_of, fractions=fractions, seed=seed, key=split_key),
     )
@@ -169,7 +147,7 @@ def prepare(
         writers = _open_splits(folder, fractions, tokenizer, shard_tokens)
         try:
             empty = _write_all(
-                ordered_map(encode, batches, workers=workers), writers, progress
+                ordered_map(encode, bundles, workers=workers), writers, progress
             )
             entries = {split: writer.finish() for split, writer in writers.items()}
         finally:
@@ -188,21 +166,6 @@ def prepare(
     return PrepareReport(folder=Path(out_dir), splits=splits, empty_documents=empty)
 
 
-def check_ends(tokenizer: TextEncoder, *, add_bos: bool, add_eos: bool) -> None:
-    """Raise ValueError where a document is to begin or end with a token that the
-    tokenizer has not.
-    """
-    for name, wanted, present in (
-        ("bos", add_bos, tokenizer.bos_id),
-        ("eos", add_eos, tokenizer.eos_id),
-    ):
-        if wanted and present is None:
-            raise ValueError(
-                f"add_{name} is set, and the tokenizer has no {name} token; use "
-                f"add_{name}=False"
-            )
-
-
 def _open_splits(
     folder: Path, names: Iterable[str], tokenizer: TextEncoder, shard_tokens: int
 ) -> dict[str, SplitWriter]:
@@ -218,14 +181,14 @@ def _open_splits(
 
 
 def _write_all(
-    batches: Generator[_Encoded],
+    bundles: Generator[_Encoded],
     writers: dict[str, SplitWriter],
     progress: Callable[[int, int], None] | None,
 ) -> int:
     """Write every document to its split and return how many were empty."""
     done = n_bytes = empty = 0
-    with closing(batches):  # ends the processes at once if anything fails here
-        for encoded in batches:
+    with closing(bundles):  # ends the processes at once if anything fails here
+        for encoded in bundles:
             for split, ids, size in encoded.documents():
                 writers[split].write(ids, size)
             done += len(encoded.splits)
@@ -237,18 +200,25 @@ def _write_all(
 
 
 @dataclass
-class _Batch:
-    """Documents that make one trip to a process; empty ones are only counted."""
+class _Bundle:
+    """Documents that make one trip to a process; empty ones are only counted.
+
+    Attributes:
+        texts: the others.
+        splits: where each belongs.
+        sizes: of each, in bytes of UTF-8.
+        empty: how many were left out.
+    """
 
     texts: list[str] = field(default_factory=list[str])
     splits: list[str] = field(default_factory=list[str])
-    sizes: list[int] = field(default_factory=list[int])  # UTF-8 bytes
+    sizes: list[int] = field(default_factory=list[int])
     empty: int = 0
 
 
 @dataclass(frozen=True)
 class _Encoded:
-    """A batch on its way back: the ids of its documents end to end."""
+    """The same on their way back: the ids of all documents, end to end."""
 
     ids: npt.NDArray[np.uint32]
     lengths: list[int]
@@ -265,67 +235,35 @@ class _Encoded:
 
 
 def _encode(
-    batch: _Batch, *, tokenizer: TextEncoder, add_bos: bool, add_eos: bool
+    bundle: _Bundle, *, tokenizer: TextEncoder, add_bos: bool, add_eos: bool
 ) -> _Encoded:
     ids: list[int] = []
     lengths: list[int] = []
-    for text in batch.texts:
+    for text in bundle.texts:
         document = tokenizer.encode(text, add_bos=add_bos, add_eos=add_eos)
         lengths.append(len(document))
         ids += document
-    return _Encoded(
-        np.array(ids, dtype=np.uint32), lengths, batch.splits, batch.sizes, batch.empty
-    )
+    array = np.array(ids, dtype=np.uint32)
+    return _Encoded(array, lengths, bundle.splits, bundle.sizes, bundle.empty)
 
 
-def _batches(
+def _bundles(
     texts: Iterable[str], split_of_text: Callable[[str], str]
-) -> Iterator[_Batch]:
-    batch, room = _Batch(), BATCH_BYTES
+) -> Iterator[_Bundle]:
+    bundle, room = _Bundle(), BUNDLE_BYTES
     for number, text in enumerate(texts):
         if not text:
-            batch.empty += 1
+            bundle.empty += 1
             continue
         size = utf8_bytes(text, number)
-        batch.texts.append(text)
-        batch.splits.append(split_of_text(text))
-        batch.sizes.append(size)
+        bundle.texts.append(text)
+        bundle.splits.append(split_of_text(text))
+        bundle.sizes.append(size)
         room -= size
-        if room <= 0 or len(batch.texts) == BATCH_DOCUMENTS:
-            yield batch
-            batch, room = _Batch(), BATCH_BYTES
-    yield batch  # perhaps without documents
-
-
-def utf8_bytes(text: str, number: int) -> int:
-    """Return the size of document `number`; ValueError where it holds a lone surrogate."""
-    try:
-        return len(text.encode("utf-8"))
-    except UnicodeEncodeError as error:
-        surrogate = f"\\u{ord(text[error.start]):04x}"
-        raise ValueError(
-            f"document {number} holds the lone surrogate {surrogate}, which is not text"
-        ) from None
-
-
-def texts_of(documents: Iterable[str | Path] | Path) -> Iterator[str]:
-    """Yield the texts that `documents` stands for; ValueError for what is neither text
-    nor a path.
-    """
-    if isinstance(documents, str):
-        raise ValueError(
-            "documents is one string; give a list of documents, or a Path for a file"
-        )
-    for item in [documents] if isinstance(documents, Path) else documents:
-        if isinstance(item, Path):
-            yield from read_documents(item)
-        elif isinstance(item, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            yield item
-        else:
-            raise ValueError(
-                f"a document is a {type(item).__name__}; expected a str, or a Path for "
-                "a file"
-            )
+        if room <= 0 or len(bundle.texts) == BUNDLE_DOCUMENTS:
+            yield bundle
+            bundle, room = _Bundle(), BUNDLE_BYTES
+    yield bundle  # perhaps without documents
 
 
 def _check_fractions(fractions: Mapping[str, float]) -> None:

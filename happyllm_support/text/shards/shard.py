@@ -2,16 +2,15 @@
 
 A shard holds whole documents, one after the other. Its bytes:
 
-    offset 0     "happyllm-tokens\\n" (16 bytes, the magic)
-    offset 16    one line of JSON, padded with spaces to end with "\\n" at byte 511: version, dtype, vocab_size,
-                 vocabulary (the tokenizer's fingerprint), n_tokens, n_documents
-    offset 512   n_tokens ids, little-endian, uint16 where the vocabulary has at most 65,536 entries, else uint32
+    offset 0     the header (`shard_header`), 512 bytes
+    offset 512   n_tokens ids, little-endian, uint16 where the vocabulary has at most
+                 65,536 entries, else uint32
     ...          zeros up to a multiple of 64
-    ...          n_documents + 1 offsets, little-endian int64: document i is tokens[offsets[i]:offsets[i + 1]]
+    ...          n_documents + 1 offsets, little-endian int64: document i is
+                 tokens[offsets[i] : offsets[i + 1]]
 
-So `head -n 2` shows what a shard is, both arrays are aligned to 64 bytes, and the size
-of the file follows from its header. Every document has at least one token, so the
-offsets increase strictly.
+So both arrays are aligned to 64 bytes, and the size of the file follows from its
+header. Every document has at least one token, so the offsets increase strictly.
 
 Source: one flat array of ids is the idea of nanoGPT's `train.bin`
 (github.com/karpathy/nanoGPT); header, checks and document boundaries are added here.
@@ -19,139 +18,27 @@ Source: one flat array of ids is the idea of nanoGPT's `train.bin`
 
 from __future__ import annotations
 
-import json
 import mmap
 import os
-import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from happyllm_support.files import atomic_path
+from happyllm_support.text.shards.arrays import Ids, Int64, token_dtype
+from happyllm_support.text.shards.shard_header import HEADER_BYTES, ShardHeader
 
-MAGIC = b"happyllm-tokens\n"
-VERSION = 1
-HEADER_BYTES = 512
-ALIGNMENT = 64
 BLOCK = 1 << 20  # elements looked at together when a whole array is checked
-
-Ids = npt.NDArray[np.unsignedinteger[Any]]
-Int64 = npt.NDArray[np.int64]
-
-
-def token_dtype(vocab_size: int) -> np.dtype[np.unsignedinteger[Any]]:
-    """Return the smallest of uint16 and uint32 (little-endian) that holds every id
-    below `vocab_size`.
-    """
-    if not 1 <= vocab_size <= 2**32:
-        raise ValueError(f"vocab_size is {vocab_size}; expected 1 to {2**32}")
-    return np.dtype("<u2" if vocab_size <= 2**16 else "<u4")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShardHeader:
-    """What the first 512 bytes of a shard say; the sizes of its parts follow from it."""
-
-    vocab_size: int
-    vocabulary: str  # Tokenizer.fingerprint: 64 hexadecimal digits
-    n_tokens: int
-    n_documents: int
-
-    def __post_init__(self) -> None:
-        for name, low in (("vocab_size", 1), ("n_tokens", 0), ("n_documents", 0)):
-            value: object = getattr(self, name)
-            if type(value) is not int or value < low:
-                raise ValueError(
-                    f"{name} is {value!r}; expected an integer of at least {low}"
-                )
-        if type(self.vocabulary) is not str or not re.fullmatch(
-            r"[0-9a-f]{64}", self.vocabulary
-        ):
-            raise ValueError(
-                f"vocabulary is {self.vocabulary!r}; expected a fingerprint of 64 "
-                "hexadecimal digits"
-            )
-        token_dtype(self.vocab_size)
-
-    @property
-    def dtype(self) -> np.dtype[np.unsignedinteger[Any]]:
-        """The type of one token id."""
-        return token_dtype(self.vocab_size)
-
-    @property
-    def offsets_at(self) -> int:
-        """Byte at which the document offsets begin."""
-        end = HEADER_BYTES + self.n_tokens * self.dtype.itemsize
-        return -(-end // ALIGNMENT) * ALIGNMENT
-
-    @property
-    def file_bytes(self) -> int:
-        """Size of the whole file."""
-        return self.offsets_at + 8 * (self.n_documents + 1)
-
-    def to_bytes(self) -> bytes:
-        """Return the 512 bytes that open the file."""
-        line = json.dumps(
-            {"version": VERSION, "dtype": self.dtype.name, **asdict(self)}
-        )
-        return MAGIC + line.encode("ascii").ljust(HEADER_BYTES - len(MAGIC) - 1) + b"\n"
-
-    @classmethod
-    def from_bytes(cls, raw: bytes) -> ShardHeader:
-        """Parse the first 512 bytes of a file that nobody vouches for.
-
-        Raises:
-            ValueError: they are not a header of this version; the message lacks the
-                file's name, which the caller adds.
-        """
-        if not raw.startswith(MAGIC):
-            raise ValueError(
-                f"is no token shard: it begins with {raw[:16]!r} instead of {MAGIC!r}"
-            )
-        if len(raw) < HEADER_BYTES:
-            raise ValueError(
-                f"is truncated: {len(raw)} bytes, and the header alone has "
-                f"{HEADER_BYTES}"
-            )
-        try:
-            fields: Any = json.loads(raw[len(MAGIC) : HEADER_BYTES])
-        except ValueError:
-            raise ValueError(
-                "has a damaged header: its second line is not JSON"
-            ) from None
-        if not isinstance(fields, dict):
-            raise ValueError(
-                "has a damaged header: its second line is not a JSON object"
-            )
-        fields = cast(dict[str, Any], fields)
-        version, dtype = fields.pop("version", None), fields.pop("dtype", None)
-        if version != VERSION:
-            raise ValueError(
-                f"has format version {version!r}; this release reads version "
-                f"{VERSION}: prepare it again"
-            )
-        if set(fields) != {"vocab_size", "vocabulary", "n_tokens", "n_documents"}:
-            raise ValueError(f"has a damaged header: its fields are {sorted(fields)}")
-        try:
-            header = cls(**fields)
-        except ValueError as error:
-            raise ValueError(f"has a damaged header: {error}") from None
-        if dtype != header.dtype.name:
-            raise ValueError(
-                f"has a damaged header: dtype {dtype!r}, expected {header.dtype.name} "
-                f"for {header.vocab_size} ids"
-            )
-        return header
 
 
 class ShardWriter:
-    """Stream documents into an open binary file; `finish` completes it. Memory: 8 bytes
-    per document.
+    """Stream documents into an open binary file; `finish` completes it.
+
+    Memory: 8 bytes per document.
 
     Args:
         file: an empty, seekable binary file.
@@ -160,9 +47,10 @@ class ShardWriter:
     """
 
     def __init__(self, file: BinaryIO, *, vocab_size: int, vocabulary: str) -> None:
+        # made here to refuse bad values now
         ShardHeader(
             vocab_size=vocab_size, vocabulary=vocabulary, n_tokens=0, n_documents=0
-        )  # refuses bad values now
+        )
         self._file, self._vocab_size, self._vocabulary = file, vocab_size, vocabulary
         self._dtype = token_dtype(vocab_size)
         self._offsets = array("q", [0])
@@ -205,9 +93,7 @@ class ShardWriter:
         self._offsets.append(self.n_tokens + len(document))
 
     def finish(self) -> ShardHeader:
-        """Write the document offsets and then the header; the file is a shard from here
-        on.
-        """
+        """Write the offsets and then the header, which makes the file a shard."""
         header = ShardHeader(
             vocab_size=self._vocab_size,
             vocabulary=self._vocabulary,
@@ -229,9 +115,7 @@ def write_shard(
     vocab_size: int,
     vocabulary: str,
 ) -> ShardHeader:
-    """Write documents of token ids to one shard, whole or not at all, and return its
-    header.
-    """
+    """Write documents of ids to one shard, whole or not at all; return its header."""
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         writer = ShardWriter(file, vocab_size=vocab_size, vocabulary=vocabulary)
         for document in documents:
@@ -240,8 +124,9 @@ def write_shard(
 
 
 class Shard:
-    """An open shard: two read-only arrays over a mapped file. Opening reads the header
-    and the offsets, no tokens.
+    """An open shard: two read-only arrays over a mapped file.
+
+    Opening reads the header and the offsets, no tokens.
 
     Attributes:
         path: the file.
@@ -306,8 +191,7 @@ class Shard:
 def open_shard(
     path: str | os.PathLike[str], *, vocabulary: str | None = None, verify: bool = False
 ) -> Shard:
-    """Map a shard into memory after checking everything that can be checked without
-    reading its tokens.
+    """Map a shard into memory, after all checks that need not read its tokens.
 
     Args:
         path: the file; it may come from anywhere.
@@ -331,15 +215,13 @@ def open_shard(
             state = "truncated" if size < header.file_bytes else "damaged"
             raise ValueError(
                 f"{path} is {state}: {size:,} bytes, expected {header.file_bytes:,} "
-                f"for {header.n_tokens:,} tokens "
-                f"in {header.n_documents:,} documents"
+                f"for {header.n_tokens:,} tokens in {header.n_documents:,} documents"
             )
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     if vocabulary is not None and vocabulary != header.vocabulary:
         raise ValueError(
             f"{path} was written with vocabulary {header.vocabulary[:12]}, expected "
-            f"{vocabulary[:12]}; "
-            "prepare the text again with this tokenizer"
+            f"{vocabulary[:12]}; prepare the text again with this tokenizer"
         )
     shard = Shard(path, header, mapped)
     if not _offsets_are_valid(shard):

@@ -1,6 +1,6 @@
 import json
+from dataclasses import fields
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -27,7 +27,7 @@ def make(dataset, **config):
 
 
 def tensors(batch):
-    return [batch.ids, batch.targets, batch.positions, batch.segments]
+    return [getattr(batch, field.name) for field in fields(batch)]
 
 
 def same(a, b):
@@ -42,7 +42,8 @@ def tokens_of(batches):
 
 def test_shapes_types_and_padding(dataset):
     batch = next(make(dataset, mode="documents", seq_len=40))
-    assert all(t.shape == (2, 40) and t.dtype == torch.int64 for t in tensors(batch))
+    assert [tuple(t.shape) for t in tensors(batch)] == [(2, 40)] * 4 + [(2,)]
+    assert all(t.dtype == torch.int64 for t in tensors(batch))
     assert (batch.ids[batch.segments == 0] == 999).all() and (batch.segments == 0).any()
     assert batch.n_targets == int((batch.targets != -100).sum()) > 0
     moved = batch.to("meta")
@@ -55,8 +56,8 @@ def test_shapes_types_and_padding(dataset):
 @pytest.mark.parametrize("seq_len", [1, 5, 8, 40])
 def test_every_token_once_per_epoch(dataset, mode, seq_len):
     batches = make(dataset, mode=mode, seq_len=seq_len, drop_last=False)
-    for _ in range(3):
-        assert tokens_of(batches.epoch()) == list(range(1, 96))
+    for number in range(3):
+        assert tokens_of(batches.epoch(number)) == list(range(1, 96))
 
 
 def test_every_next_token_is_predicted_once(dataset):
@@ -87,12 +88,12 @@ def test_stream_is_sequential_or_shuffled_windows(dataset):
         dataset, mode="stream", batch_size=1, shuffle=False, cross_document=True
     )
     for epoch in range(2):
-        rows = torch.cat([batch.ids for batch in sequential.epoch()])
+        rows = torch.cat([batch.ids for batch in sequential.epoch(epoch)])
         assert rows.flatten().tolist() == list(range(1, 89)), epoch
     shuffled = make(dataset, mode="stream", batch_size=1, cross_document=True)
     starts = set()
-    for _ in range(12):
-        epoch = list(shuffled.epoch())
+    for number in range(12):
+        epoch = list(shuffled.epoch(number))
         tokens = tokens_of(epoch)
         assert tokens == list(range(tokens[0], tokens[0] + 88))
         assert all(
@@ -122,7 +123,7 @@ def test_order_depends_on_seed_and_epoch_alone(dataset, mode):
         make(dataset, mode=mode),
         make(dataset, mode=mode, seed=1),
     )
-    epochs = [list(first.epoch()) for _ in range(2)]
+    epochs = [list(first.epoch(number)) for number in range(2)]
     assert all(same(a, b) for a, b in zip(epochs[0] + epochs[1], second, strict=False))
     assert not all(same(a, b) for a, b in zip(*epochs, strict=True))
     assert not all(same(a, b) for a, b in zip(epochs[0], other.epoch(), strict=True))
@@ -137,7 +138,7 @@ PINNED_ORDER = [
 def test_order_is_pinned(dataset):
     """Another order after an update would break the resumption of every run."""
     batches = make(dataset, mode="documents", batch_size=1, seed=3, drop_last=False)
-    firsts = [[int(batch.ids[0, 0]) for batch in batches.epoch()] for _ in range(2)]
+    firsts = [[int(batch.ids[0, 0]) for batch in batches.epoch(n)] for n in (0, 1)]
     assert firsts == PINNED_ORDER
 
 
@@ -158,17 +159,37 @@ def test_resumed_batches_are_identical(dataset, mode, drop_last):
         assert same(next(after), reference[cut]), cut
 
 
-def test_epoch_continues_in_the_middle_and_state_is_taken_inside_the_loop(dataset):
+def test_an_epoch_is_whole_whenever_it_is_asked_for_and_leaves_the_position(dataset):
+    """As an evaluation that must not cover less, nor disturb the training around it."""
+    batches = make(dataset)
+    whole = [list(make(dataset).epoch(number)) for number in (0, 1)]
+    assert len(whole[0]) == len(batches.epoch()) == batches.steps_per_epoch > 4
+    for step in range(3):
+        assert same(next(batches), whole[0][step])
+        state = batches.state_dict()
+        epoch = batches.epoch()
+        next(iter(epoch))  # an epoch that has begun covers no less the next time
+        for number, found in enumerate([epoch, batches.epoch(1)]):
+            for _ in range(2):
+                pairs = list(zip(found, whole[number], strict=True))
+                assert all(same(a, b) for a, b in pairs), number
+        assert batches.state_dict() == state
+    assert same(next(batches), whole[0][3])
+
+
+def test_an_epoch_before_the_first_is_refused(dataset):
+    with pytest.raises(ValueError, match=r"^epoch is -1; expected at least 0$"):
+        make(dataset).epoch(-1)
+
+
+def test_state_is_taken_inside_the_loop(dataset):
     batches, resumed = make(dataset), make(dataset)
-    reference = list(make(dataset).epoch())
-    for step, batch in enumerate(batches.epoch()):
-        assert same(batch, reference[step])
+    for step, batch in enumerate(batches):
+        assert same(batch, list(make(dataset).epoch())[step])
         if step == 2:
-            resumed.load_state_dict(batches.state_dict())
             break
-    assert len(reference) == batches.steps_per_epoch > 4
-    assert all(same(a, b) for a, b in zip(resumed.epoch(), reference[3:], strict=True))
-    assert len(list(resumed.epoch())) == len(reference)  # the next one, whole
+    resumed.load_state_dict(batches.state_dict())
+    assert same(next(resumed), next(batches))
 
 
 @settings(deadline=None, max_examples=40)
@@ -183,7 +204,7 @@ def test_ranks_divide_the_steps_of_one_rank(
     dataset, mode, world_size, batch_size, seq_len, drop_last
 ):
     options = {"mode": mode, "seq_len": seq_len, "drop_last": drop_last}
-    if world_size * batch_size > len(make(dataset, **options, batch_size=1)._plan):
+    if drop_last and world_size * batch_size > make(dataset, **options).stats().rows:
         return
     one = make(dataset, **options, batch_size=world_size * batch_size)
     ranks = [
@@ -192,12 +213,13 @@ def test_ranks_divide_the_steps_of_one_rank(
     ]
     assert {rank.steps_per_epoch for rank in ranks} == {one.steps_per_epoch}
     for batch in one.epoch():
+        assert same(next(one), batch)
         parts = [next(rank) for rank in ranks]
-        for position, whole in enumerate(tensors(batch)):
+        for position, together in enumerate(tensors(batch)):
             rows = torch.stack(
                 [tensors(part)[position] for part in parts], dim=1
             ).flatten(0, 1)
-            assert torch.equal(rows, whole)
+            assert torch.equal(rows, together)
     assert all(rank.state_dict() == one.state_dict() for rank in ranks)
 
 
@@ -277,14 +299,44 @@ def test_state_of_another_dataset_is_refused(dataset, tmp_path):
         make(other).load_state_dict(make(dataset).state_dict())
 
 
-@pytest.mark.parametrize("drop_last", [True, False])
-def test_more_rows_per_step_than_there_are_is_an_error(dataset, drop_last):
-    with pytest.raises(
-        ValueError,
-        match=r"batch_size 7 x world_size 2 is more than the 13 rows of 8 tokens in .*num",
-    ):
-        make(dataset, mode="documents", batch_size=7, world_size=2, drop_last=drop_last)
+def test_more_rows_per_step_than_there_are_is_an_error_when_the_rest_is_dropped(
+    dataset,
+):
+    many = {"mode": "documents", "batch_size": 7, "world_size": 2}
+    message = (
+        r"^batch_size 7 x world_size 2 is more than the 13 rows of 8 tokens in .*num"
+        r".*; use smaller batches, more text, or drop_last=False$"
+    )
+    with pytest.raises(ValueError, match=message):
+        make(dataset, **many)
     assert make(dataset, mode="documents", batch_size=13).steps_per_epoch == 1
+
+
+@pytest.mark.parametrize("drop_last", [True, False])
+def test_no_rows_at_all_are_an_error(dataset, drop_last):
+    message = r"the 0 rows of 96 tokens in .*; use more text$"
+    with pytest.raises(ValueError, match=message):
+        make(dataset, mode="stream", seq_len=96, drop_last=drop_last)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 20])
+@pytest.mark.parametrize("mode", MODES)
+def test_padding_fills_a_batch_that_is_larger_than_the_dataset(
+    dataset, mode, world_size
+):
+    """A validation set of 13 documents, a batch of 40 rows on each rank."""
+    options = {"batch_size": 40, "world_size": world_size, "drop_last": False}
+    ranks = [
+        make(dataset, mode=mode, rank=rank, **options) for rank in range(world_size)
+    ]
+    one_by_one = make(dataset, mode=mode, batch_size=1)
+    assert {rank.steps_per_epoch for rank in ranks} == {1}
+    batches = [batch for rank in ranks for batch in rank.epoch()]
+    assert {batch.ids.shape for batch in batches} == {(40, 8)}
+    assert tokens_of(batches) == tokens_of(one_by_one.epoch())
+    for count in ("n_targets", "n_documents"):
+        expected = sum(getattr(batch, count) for batch in one_by_one.epoch())
+        assert sum(getattr(batch, count) for batch in batches) == expected > 0
 
 
 @pytest.mark.parametrize(
@@ -324,17 +376,25 @@ def test_truncation_is_logged(dataset, caplog):
     ]
 
 
-def test_random_numbers_are_those_of_pcg64():
-    expected = np.random.PCG64(np.random.SeedSequence([1, 2, 3])).random_raw(4)
-    assert np.array_equal(batches_module._random(4, 1, 2, 3), expected)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_documents_of_a_batch_are_counted_whatever_a_model_sees(
+    dataset, mode, batch_size
+):
+    options = {"mode": mode, "batch_size": batch_size, "drop_last": False}
+    apart = make(dataset, **options)
+    across = make(dataset, **options, cross_document=True)
+    for batch, same_rows in zip(apart.epoch(), across.epoch(), strict=True):
+        starts = (batch.positions == 0) & (batch.segments > 0)
+        assert batch.documents.tolist() == starts.sum(1).tolist()
+        assert torch.equal(batch.documents, same_rows.documents)
+        assert batch.n_documents == same_rows.n_documents == int(starts.sum())
 
 
-def test_documents_of_a_batch_and_rows_for_which_a_causal_mask_is_enough(dataset):
+def test_rows_for_which_a_causal_mask_is_enough(dataset):
     for mode in MODES:
         for batch in make(dataset, mode=mode, drop_last=False).epoch():
-            starts = (batch.positions == 0) & (batch.segments > 0)
-            assert batch.n_documents == int(starts.sum()), mode
-            alone = bool((starts.sum(1) <= 1).all())
+            alone = bool((batch.documents <= 1).all())
             assert batch.one_document_per_row == alone and (
                 alone or mode != "documents"
             ), mode
@@ -358,4 +418,5 @@ def test_when_a_causal_mask_is_enough(positions, segments, enough):
     plain = torch.arange(4)[None], torch.ones(1, 4, dtype=torch.int64)
     given = torch.tensor([positions]), torch.tensor([segments])
     rows = [torch.cat(pair) for pair in zip(plain, given, strict=True)]
-    assert Batch(rows[0], rows[0], *rows).one_document_per_row is enough
+    batch = Batch(rows[0], rows[0], *rows, documents=torch.ones(2, dtype=torch.int64))
+    assert batch.one_document_per_row is enough

@@ -77,7 +77,7 @@ def test_best_fit_takes_the_fullest_row_with_room():
 
 
 def test_plain_stream_is_the_text_shifted_by_one():
-    """cross_document over a stream is x = text[i : i + T], y = text[i + 1 : i + 1 + T]."""
+    """Across documents, x = text[i : i + T] and y = text[i + 1 : i + 1 + T]."""
     lengths = [4, 1, 5, 3, 3]
     documents = list(numbered_documents(lengths))
     text = np.concatenate(documents)

@@ -68,7 +68,7 @@ def test_documents_come_back_by_split_and_in_order(tmp_path):
             expected
         )
         assert dataset.pad_id == 258 and json.loads(
-            dataset.tokenizer_path.read_text()
+            (dataset.root / "tokenizer.json").read_text()
         ) == vars(ByteTokenizer())
         told = report.splits[split]
         assert (told.documents, told.tokens, told.bytes) == (
@@ -87,7 +87,7 @@ def test_documents_come_back_by_split_and_in_order(tmp_path):
 
 
 def test_bytes_do_not_depend_on_the_number_of_processes(tmp_path, monkeypatch):
-    monkeypatch.setattr(prepare_module, "BATCH_BYTES", 1000)
+    monkeypatch.setattr(prepare_module, "BUNDLE_BYTES", 1000)
     for workers in (1, 2, 3):
         prepare(
             DOCUMENTS,
@@ -96,7 +96,7 @@ def test_bytes_do_not_depend_on_the_number_of_processes(tmp_path, monkeypatch):
             workers=workers,
             shard_tokens=5000,
         )
-    monkeypatch.setattr(prepare_module, "BATCH_DOCUMENTS", 1)
+    monkeypatch.setattr(prepare_module, "BUNDLE_DOCUMENTS", 1)
     prepare(DOCUMENTS, ByteTokenizer(), tmp_path / "single", shard_tokens=5000)
     one = contents(tmp_path / "1")
     assert len(one) > 6 and one == contents(tmp_path / "2") == contents(
@@ -167,7 +167,7 @@ def test_split_key_keeps_relatives_together(tmp_path):
 
 
 def test_progress_counts_documents_and_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr(prepare_module, "BATCH_DOCUMENTS", 100)
+    monkeypatch.setattr(prepare_module, "BUNDLE_DOCUMENTS", 100)
     seen = []
     prepare(
         ["", *DOCUMENTS],
@@ -233,7 +233,7 @@ def test_tokenizers_that_do_not_fit_leave_nothing(tmp_path):
 def test_an_error_in_writing_ends_the_processes_and_closes_the_files(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(prepare_module, "BATCH_BYTES", 100)
+    monkeypatch.setattr(prepare_module, "BUNDLE_BYTES", 100)
     writers = []
 
     class Remembered(prepare_module.SplitWriter):
@@ -317,7 +317,7 @@ def test_full_disk_while_the_tokenizer_is_saved(tmp_path, monkeypatch, write_who
     monkeypatch.setattr(ByteTokenizer, "save", full)
     with pytest.raises(
         OSError,
-        match=r"^cannot write .*/data: No space left on device; nothing was left behind",
+        match=r"^cannot write .*/data: No space left on device; nothing was left",
     ):
         prepare(["a"], ByteTokenizer(), tmp_path / "data")
     assert os.listdir(tmp_path) == []
@@ -341,8 +341,9 @@ from happyllm_support.text.shards.prepare import prepare
 
 if __name__ == "__main__":
     endless = (f"document {{i}} " * 50 for i in itertools.count())
+    folder, fractions = Path(sys.argv[1]), {{"train": 1.0}}
     try:
-        prepare(endless, ByteTokenizer(), Path(sys.argv[1]), workers=2, fractions={{"train": 1.0}})
+        prepare(endless, ByteTokenizer(), folder, workers=2, fractions=fractions)
     except KeyboardInterrupt:
         sys.exit("interrupted")
 """
@@ -352,15 +353,14 @@ if __name__ == "__main__":
 def test_control_c_ends_the_processes_and_leaves_nothing(tmp_path):
     script, work = tmp_path / "script.py", tmp_path / "work"
     work.mkdir()
-    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent)))
+    script.write_text(SCRIPT.format(tests=str(Path(__file__).parents[1])))
     command = [sys.executable, str(script), str(work / "data")]
     process = subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     try:
-        while not any(
-            file.stat().st_size for file in work.rglob("*.tokens")
-        ):  # until it is in full swing
+        # until it is in full swing
+        while not any(file.stat().st_size for file in work.rglob("*.tokens")):
             assert process.poll() is None
             time.sleep(0.02)
         children = psutil.Process(process.pid).children()
@@ -399,7 +399,7 @@ def test_index_lists_the_hash_of_every_shard(tmp_path):
 
 
 def test_the_course_tokenizer_in_other_processes(tmp_path, monkeypatch):
-    monkeypatch.setattr(prepare_module, "BATCH_BYTES", 2000)
+    monkeypatch.setattr(prepare_module, "BUNDLE_BYTES", 2000)
     merges = tuple((ord(a), ord(b)) for a, b in ("in", "th", "st", "we"))
     specials = {"<|pad|>": 260, "<|bos|>": 261, "<|eos|>": 262}
     tokenizer = Tokenizer(
@@ -418,7 +418,7 @@ def test_the_course_tokenizer_in_other_processes(tmp_path, monkeypatch):
     dataset = open_dataset(
         tmp_path / "2", vocabulary=tokenizer.fingerprint, verify=True
     )
-    loaded = Tokenizer.load(dataset.tokenizer_path)
+    loaded = Tokenizer.load(dataset.root / "tokenizer.json")
     assert loaded.fingerprint == dataset.vocabulary and dataset.pad_id == 260
     assert [
         loaded.decode(ids.tolist()[1:-1]) for ids in dataset.documents()
