@@ -35,7 +35,9 @@ from happyllm_support.text.shards.in_memory import InMemoryDataset, encode_docum
 from happyllm_support.text.storyworld.world import StoryWorld
 from happyllm_support.text.tokenizer.bpe import BPEConfig, train_bpe
 from happyllm_support.text.tokenizer.tokenizer import Tokenizer
-from happyllm_support.training.loop import TrainConfig, evaluate, train
+from happyllm_support.training.evaluation import evaluate
+from happyllm_support.training.loop import train
+from happyllm_support.training.step import TrainConfig
 
 VOCAB_SIZE, MAX_SEQ_LEN = 1024, 104  # no story that is read here is longer
 D_MODEL, N_LAYER, N_HEAD, INIT_STD = 96, 3, 4, 0.1  # the std is about 1 / sqrt(d_model)

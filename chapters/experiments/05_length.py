@@ -27,7 +27,8 @@ from happyllm_support.text.shards.packing import IGNORE_INDEX
 from happyllm_support.text.storyworld.world import StoryWorld
 from happyllm_support.text.tokenizer.bpe import BPEConfig, train_bpe
 from happyllm_support.text.tokenizer.tokenizer import Tokenizer
-from happyllm_support.training.loop import TrainConfig, train
+from happyllm_support.training.loop import train
+from happyllm_support.training.step import TrainConfig
 from happyllm_support.training.loss import token_losses
 
 VOCAB_SIZE, TRAINED, LONGEST, FACTOR = 1024, 256, 4096, 8.0

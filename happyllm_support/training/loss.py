@@ -3,22 +3,27 @@ comes.
 
     loss[b, t] = -ln softmax(logits[b, t])[targets[b, t]]
 
-Targets are those of `text.batches`: already shifted, so place t of `targets` holds the
-token after place t of `ids`, and -100 where there is nothing to predict. A model that
-knows nothing pays ln V.
+Targets are those of `text.shards.batches`: already shifted, so place t of `targets`
+holds the token after place t of `ids`, and -100 where there is nothing to predict. A
+model that knows nothing pays ln V.
 """
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, get_args
 
+import torch
 from jaxtyping import Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from happyllm_support.model.language_model import LanguageModel, device_of
+from happyllm_support.text.shards.batches import Batch
 from happyllm_support.text.shards.packing import IGNORE_INDEX
 
 Reduction = Literal["mean", "sum"]
+Precision = Literal["fp32", "bf16"]
 
 
 def next_token_loss(
@@ -60,6 +65,36 @@ def next_token_loss(
     )
 
 
+def batch_loss(
+    model: LanguageModel | nn.Module, batch: Batch, precision: Precision = "fp32"
+) -> Float[Tensor, ""]:
+    """Return the summed loss of a batch, computed on the model's device.
+
+    Args:
+        model: as for `train`.
+        batch: on any device.
+        precision: what matrices are multiplied in: "fp32" is the dtype of the weights,
+            "bf16" rounds what enters each product. The loss is in fp32.
+
+    Returns:
+        A scalar in nats, fp32.
+
+    Raises:
+        ValueError: bf16 on a device other than cpu and cuda.
+    """
+    device = device_of(model)
+    one_document_per_row = batch.one_document_per_row
+    batch = batch.to(device)
+    with _autocast(device, precision):
+        if one_document_per_row:  # the plain causal mask is enough, and faster
+            logits = model(batch.ids)
+        else:
+            logits = model(
+                batch.ids, positions=batch.positions, segments=batch.segments
+            )
+    return next_token_loss(logits, batch.targets, reduction="sum")
+
+
 def token_losses(
     logits: Float[Tensor, "B T V"], targets: Int64[Tensor, "B T"]
 ) -> Float[Tensor, "B T"]:
@@ -83,6 +118,19 @@ def token_losses(
         reduction="none",
     )
     return losses.view(targets.shape)  # (B, T)
+
+
+def _autocast(
+    device: torch.device, precision: Precision
+) -> AbstractContextManager[object]:
+    if precision == "fp32":
+        return nullcontext()
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(
+            f"precision is {precision} on device {device.type}; expected fp32, or a "
+            "model on cpu or cuda"
+        )
+    return torch.autocast(device.type, torch.bfloat16)
 
 
 def _check_shapes(logits: Tensor, targets: Tensor) -> None:

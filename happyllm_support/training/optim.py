@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from happyllm_support.model.language_model import LanguageModel
+
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
@@ -45,7 +47,9 @@ class OptimizerConfig:
             )
 
 
-def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
+def build_optimizer(
+    model: LanguageModel | nn.Module, config: OptimizerConfig
+) -> torch.optim.AdamW:
     """Return AdamW over a model's trainable parameters, in two groups.
 
     Matrices decay: the weights of linear layers and, as in nanoGPT, embeddings. Biases
@@ -103,12 +107,14 @@ def learning_rate(
     peak to a floor.
 
         step < W   lr (step + 1) / (W + 1)
-        else       lr (r + (1 - r) (1 + cos(pi p)) / 2)   with p = (step - W) / (steps - 1 - W)
+        else       lr (r + (1 - r) (1 + cos(pi p)) / 2)
+
+        p = (step - W) / (steps - 1 - W)
 
     W is `warmup_steps`, r is `min_lr_ratio`. Step W is at the peak, the last one,
     `steps - 1`, at the floor:
 
-    >>> [round(learning_rate(step, steps=7, lr=1.0, warmup_steps=2), 3) for step in range(7)]
+    >>> [round(learning_rate(t, steps=7, lr=1.0, warmup_steps=2), 3) for t in range(7)]
     [0.333, 0.667, 1.0, 0.868, 0.55, 0.232, 0.1]
 
     Args:
