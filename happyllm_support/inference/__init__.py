@@ -1,6 +1,7 @@
 """Part IV, inference: from a prompt to text. Read the modules in this order.
 
 From chapter 04 on:
-    sampling      one token per row from its logits
-    generation    token after token, for prompts of unequal length
+    sampling      the distribution of the next token, and a draw from it
+    kv_cache      keys and values of what was read, kept
+    generation    read prompts, then token after token, in batches of unequal prompts
 """

@@ -18,8 +18,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from happyllm_support.model.attention import Attention, check_heads, check_kernel
-from happyllm_support.model.context import build_context
+from happyllm_support.model.attention import Attention, check_heads
+from happyllm_support.model.cache import Cache
+from happyllm_support.model.context import Kernel, build_context
 from happyllm_support.model.layers import (
     GELUMLP,
     Block,
@@ -28,8 +29,8 @@ from happyllm_support.model.layers import (
     check_positive,
     check_sizes,
     initialise_normal,
+    tie_head,
 )
-from happyllm_support.model.masks import Cache
 from happyllm_support.model.positions import LearnedPositions
 
 
@@ -45,11 +46,8 @@ class GPT2Config:
         d_model: C, width of the residual stream.
         d_ff: width inside the MLP; None: 4 d_model.
         norm_eps: added to variances.
-        dropout: probability, in training, for weights, for what parts add to the
-            stream, and after the embeddings.
         activation: of the MLP, a name in `layers.ACTIVATIONS`.
         init_std: standard deviation of initial weights; half of it for positions.
-        kernel: attention kernel: "sdpa", "naive" or "online".
 
     Raises:
         ValueError: numbers that are not positive, heads that do not divide, an unknown
@@ -63,10 +61,8 @@ class GPT2Config:
     d_model: int = 768
     d_ff: int | None = None
     norm_eps: float = 1e-5
-    dropout: float = 0.0
     activation: str = "gelu_tanh"
     init_std: float = 0.02
-    kernel: str = "sdpa"
 
     def __post_init__(self) -> None:
         check_sizes(self, "vocab_size", "max_seq_len", "n_layer", "n_head", "d_model")
@@ -74,7 +70,6 @@ class GPT2Config:
             check_sizes(self, "d_ff")
         check_positive(self, "norm_eps", "init_std")
         check_heads(self.d_model, self.n_head, self.n_head)
-        check_kernel(self.kernel, self.dropout)
         check_activation(self.activation)
 
     @property
@@ -111,38 +106,39 @@ class GPT2(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        self.tok_emb = nn.Embedding(config.vocab_size, config.d_model)
-        self.pos_emb = LearnedPositions(config.max_seq_len, config.d_model)
-        self.dropout = nn.Dropout(config.dropout)
-        self.blocks = nn.ModuleList(self._block() for _ in range(config.n_layer))
-        self.final_norm = LayerNorm(config.d_model, config.norm_eps)
-        self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
-        self.tie_weights()
+        self.kernel: Kernel = "sdpa"
+        device = torch.get_default_device()
+        with torch.device("meta"):  # modules draw nothing; `initialise` draws it all
+            self.tok_emb = nn.Embedding(config.vocab_size, config.d_model)
+            self.pos_emb = LearnedPositions(config.max_seq_len, config.d_model)
+            self.dropout = nn.Dropout(0.0)
+            self.blocks = nn.ModuleList(self._block() for _ in range(config.n_layer))
+            self.final_norm = LayerNorm(config.d_model, config.norm_eps)
+            self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.to_empty(device=device)
         self.initialise(generator)
 
     def _block(self) -> Block:
         c = self.config
         return Block(
             LayerNorm(c.d_model, c.norm_eps),
-            Attention(
-                c.d_model, c.n_head, bias=True, dropout=c.dropout, kernel=c.kernel
-            ),
+            Attention(c.d_model, c.n_head, bias=True),
             LayerNorm(c.d_model, c.norm_eps),
             GELUMLP(c.d_model, c.mlp_width, activation=c.activation),
-            dropout=c.dropout,
         )
 
     def tie_weights(self) -> None:
-        """Make the head and the embedding one tensor, after anything that may have
-        parted them.
+        """Make head and embedding one tensor, after what may have parted them.
+
+        Raises:
+            ValueError: the head is no plain linear map any more.
         """
-        self.lm_head.weight = self.tok_emb.weight
+        tie_head(self.lm_head, self.tok_emb)
 
     def initialise(self, generator: torch.Generator | None = None) -> None:
-        """Draw initial weights: std init_std, / sqrt(2 n_layer) where a part writes
-        into the stream; biases 0.
-        """
+        """Draw all weights: std init_std, / sqrt(2 n_layer) where parts write to x."""
         c = self.config
+        self.tie_weights()
         initialise_normal(
             self,
             c.init_std,
@@ -160,24 +156,7 @@ class GPT2(nn.Module):
         cache: Cache | None = None,
         last_only: bool = False,
     ) -> Float[Tensor, "B T V"]:
-        """Score every token of the vocabulary as the next one.
-
-        Args:
-            ids: tokens, below vocab_size.
-            positions: index of each within its document; None: counted from 0, or on
-                from the cache.
-            segments: number of its document within the row, 0 for padding; None: each
-                row is one document.
-            cache: keys and values of earlier tokens, extended by this call.
-            last_only: compute the last column only, which is what generation needs.
-
-        Returns:
-            Unnormalised log-probabilities; (B, 1, V) with `last_only`.
-
-        Raises:
-            ValueError: ids out of range, shapes that do not fit, a sequence longer than
-                max_seq_len.
-        """
+        """Score every token as the next one; see `LanguageModel`."""
         x = self.hidden(ids, positions=positions, segments=segments, cache=cache)
         return self.lm_head(x[:, -1:] if last_only else x)
 
@@ -189,24 +168,22 @@ class GPT2(nn.Module):
         segments: Int64[Tensor, "B T"] | None = None,
         cache: Cache | None = None,
     ) -> Float[Tensor, "B T C"]:
-        """The residual stream after the last norm, which the head reads; arguments as
-        in `forward`.
-        """
-        c = self.config
+        """The residual stream after the last norm; see `LanguageModel`."""
         context = build_context(
             ids,
             positions,
             segments,
             cache,
-            vocab_size=c.vocab_size,
-            max_seq_len=c.max_seq_len,
+            vocab_size=self.config.vocab_size,
+            max_seq_len=self.config.max_seq_len,
+            kernel=self.kernel,
         )
-        x = self.dropout(
-            self.tok_emb(ids) + self.pos_emb(context.positions)
-        )  # (B, T, C)
+        x = self.tok_emb(ids) + self.pos_emb(context.positions)  # (B, T, C)
+        x = self.dropout(x)
         for layer, block in enumerate(self.blocks):
             x = block(x, context, layer)
-        context.finish()
+        if cache is not None:
+            cache.commit()
         return self.final_norm(x)
 
     def num_parameters(self) -> int:

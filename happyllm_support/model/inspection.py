@@ -12,13 +12,15 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from happyllm_support.model.attention import Attention
+from happyllm_support.model.attention import Attention, attention_weights
+from happyllm_support.model.language_model import LanguageModel
+from happyllm_support.model.masks import AttentionMask
 from happyllm_support.model.modes import training_mode
 
 
 @torch.no_grad()
 def attention_maps(
-    model: nn.Module,
+    model: LanguageModel | nn.Module,
     ids: Int64[Tensor, "B T"],
     *,
     positions: Int64[Tensor, "B T"] | None = None,
@@ -36,16 +38,26 @@ def attention_maps(
 
     Returns:
         Per layer the weight with which each token (axis 2) attends to each token (axis
-        3); rows of padding are 0.
+        3).
     """
     maps: list[Tensor] = []
 
-    def look(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def look(
+        layer: nn.Module, inputs: tuple[Any, ...], by_name: dict[str, Any]
+    ) -> None:
         assert isinstance(layer, Attention)
-        maps.append(layer.weights(inputs[0], inputs[1] if len(inputs) > 1 else None))
+        x = inputs[0] if inputs else by_name["x"]
+        context = inputs[1] if len(inputs) > 1 else by_name.get("context")
+        q, k, _ = layer.project(x, context)
+        mask = None if context is None else context.mask
+        if isinstance(mask, AttentionMask):
+            mask = mask.dense()
+        maps.append(attention_weights(q, k, mask, causal=mask is None))
 
     layers = [module for module in model.modules() if isinstance(module, Attention)]
-    handles = [layer.register_forward_pre_hook(look) for layer in layers]
+    handles = [
+        layer.register_forward_pre_hook(look, with_kwargs=True) for layer in layers
+    ]
     try:
         with training_mode(model, False):
             model(ids, positions=positions, segments=segments)

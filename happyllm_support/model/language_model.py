@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from happyllm_support.model.masks import Cache
+from happyllm_support.model.cache import Cache
 
 
 class ModelConfig(Protocol):
@@ -100,9 +100,14 @@ def device_of(model: LanguageModel | nn.Module) -> torch.device:
     return next(iter(model.parameters())).device
 
 
-def config_of(model: LanguageModel | nn.Module) -> ModelConfig:
-    """Return a model's configuration, also through a wrapper such as DDP."""
+def unwrapped(model: LanguageModel | nn.Module) -> Any:
+    """The model inside of wrappers such as DDP, which hide its configuration."""
     inner: Any = model
     while not hasattr(inner, "config") and hasattr(inner, "module"):
         inner = inner.module
-    return inner.config
+    return inner
+
+
+def config_of(model: LanguageModel | nn.Module) -> ModelConfig:
+    """A model's configuration, also through wrappers."""
+    return unwrapped(model).config

@@ -21,13 +21,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from happyllm_support.model.attention import Attention, is_number
+from happyllm_support.model.attention import Attention
 from happyllm_support.model.context import Context
 
 
-class LayerNorm(nn.LayerNorm):
-    """(x - mean) / sqrt(variance + eps) * weight + bias over the last axis, statistics
-    in fp32.
+class LayerNorm(nn.Module):
+    """(x - mean) / sqrt(variance + eps) * weight + bias over the last axis.
 
     Args:
         d_model: C, length of the last axis.
@@ -36,9 +35,22 @@ class LayerNorm(nn.LayerNorm):
     """
 
     def __init__(self, d_model: int, eps: float = 1e-5, *, bias: bool = True) -> None:
-        super().__init__(
-            d_model, eps=eps, bias=bias
-        )  # PyTorch's kernels accumulate in fp32
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(d_model))
+        self.bias = nn.Parameter(torch.zeros(d_model)) if bias else None
+
+    def forward(self, x: Float[Tensor, "... C"]) -> Float[Tensor, "... C"]:
+        """Shift each vector to mean 0 and scale it to variance 1; then weight and bias.
+
+            mean = x.mean(-1, keepdim=True)
+            variance = (x - mean).square().mean(-1, keepdim=True)
+            (x - mean) * torch.rsqrt(variance + eps) * weight + bias
+
+        This is what the fused kernel computes, in one pass over x and with sums in
+        fp32. Written out, forward and backward take five times as long.
+        """
+        return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.eps)
 
 
 class RMSNorm(nn.Module):
@@ -130,16 +142,17 @@ class SwiGLU(nn.Module):
 
 
 class Block(nn.Module):
-    """One layer of a transformer, norms before the parts: the residual stream itself is
-    never normed.
+    """One layer of a transformer; the norms stand before the parts.
 
     Args:
         attn_norm: norm in front of attention.
         attn: attention.
         mlp_norm: norm in front of the MLP.
         mlp: the MLP.
-        dropout: probability of dropping an element of what a part adds to the stream,
-            in training.
+
+    Attributes:
+        dropout: drops elements of what a part adds to the stream, in training, once
+            `modes.set_dropout` has given it a probability.
     """
 
     def __init__(
@@ -148,14 +161,13 @@ class Block(nn.Module):
         attn: Attention,
         mlp_norm: nn.Module,
         mlp: nn.Module,
-        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.attn_norm = attn_norm
         self.attn = attn
         self.mlp_norm = mlp_norm
         self.mlp = mlp
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(0.0)
 
     def forward(
         self, x: Float[Tensor, "B T C"], context: Context | None = None, layer: int = 0
@@ -172,8 +184,7 @@ def initialise_normal(
     residual_std: float,
     generator: torch.Generator | None = None,
 ) -> None:
-    """Draw the weights of all linear maps and embeddings from N(0, std^2); norms to 1,
-    biases to 0.
+    """Draw all matrices from N(0, std^2); gains of norms become 1, biases 0.
 
     Args:
         model: anything made of the parts of this course.
@@ -197,6 +208,21 @@ def initialise_normal(
             nn.init.ones_(parameter)
 
 
+def tie_head(lm_head: nn.Module, tok_emb: nn.Embedding) -> None:
+    """Give the head the embedding's weight.
+
+    Raises:
+        ValueError: the head is something that holds a linear map (an adapter, a
+            quantized layer) and would get a second weight.
+    """
+    if not isinstance(lm_head, nn.Linear):
+        raise ValueError(
+            f"lm_head is a {type(lm_head).__name__}; expected nn.Linear, so tie the "
+            "weights before the head is wrapped"
+        )
+    lm_head.weight = tok_emb.weight
+
+
 def check_sizes(config: object, *names: str) -> None:
     """Raise ValueError for an attribute that is not a positive integer."""
     for name in names:
@@ -209,7 +235,7 @@ def check_positive(config: object, *names: str) -> None:
     """Raise ValueError for an attribute that is not a positive, finite number."""
     for name in names:
         value = getattr(config, name)
-        if not is_number(value) or not 0 < value < math.inf:
+        if not isinstance(value, int | float) or not 0 < value < math.inf:
             raise ValueError(f"{name} is {value!r}; expected a positive number")
 
 

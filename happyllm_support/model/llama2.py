@@ -1,7 +1,7 @@
 """LLaMA2: rotary positions, RMSNorm, SwiGLU, grouped-query attention, no biases.
 
     x = tok_emb[ids]
-    x = block(x)                                 n_layer times, queries and keys rotated by their positions
+    x = block(x)         n_layer times, queries and keys rotated by their positions
     logits = lm_head(final_norm(x))
 
 Source: H. Touvron et al., "LLaMA: Open and Efficient Foundation Language Models", 2023,
@@ -17,8 +17,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from happyllm_support.model.attention import Attention, check_heads, check_kernel
-from happyllm_support.model.context import build_context
+from happyllm_support.model.attention import Attention, check_heads
+from happyllm_support.model.cache import Cache
+from happyllm_support.model.context import Kernel, build_context
 from happyllm_support.model.layers import (
     Block,
     RMSNorm,
@@ -26,8 +27,8 @@ from happyllm_support.model.layers import (
     check_positive,
     check_sizes,
     initialise_normal,
+    tie_head,
 )
-from happyllm_support.model.masks import Cache
 from happyllm_support.model.positions import RopeScaling, RotaryPositions
 from happyllm_support.model.rope_scaling import check_frequencies
 
@@ -41,7 +42,7 @@ class Llama2Config:
         max_seq_len: a longer sequence is refused; the weights do not depend on it.
         n_layer: number of blocks.
         n_head: query heads; divides d_model.
-        n_kv_head: heads of keys and values; divides n_head.
+        n_kv_head: heads of keys and values; divides n_head, which None stands for.
         d_model: C, width of the residual stream.
         d_ff: width inside the MLP.
         rope_theta: base of the rotary frequencies.
@@ -50,10 +51,7 @@ class Llama2Config:
         attention_bias: whether the attention projections have biases.
         mlp_bias: whether the MLP's projections have biases.
         tie_embeddings: whether the embedding is also the head.
-        dropout: probability, in training, for weights, for what parts add to the
-            stream, and after the embedding.
         init_std: standard deviation of initial weights.
-        kernel: attention kernel: "sdpa", "naive" or "online".
 
     Raises:
         ValueError: numbers that are not positive, heads that do not divide, frequencies
@@ -64,7 +62,7 @@ class Llama2Config:
     max_seq_len: int = 4096
     n_layer: int = 32
     n_head: int = 32
-    n_kv_head: int = 32
+    n_kv_head: int = None  # pyright: ignore[reportAssignmentType]
     d_model: int = 4096
     d_ff: int = 11008
     rope_theta: float = 10000.0
@@ -73,11 +71,11 @@ class Llama2Config:
     attention_bias: bool = False
     mlp_bias: bool = False
     tie_embeddings: bool = False
-    dropout: float = 0.0
     init_std: float = 0.02
-    kernel: str = "sdpa"
 
     def __post_init__(self) -> None:
+        if self.n_kv_head is None:  # pyright: ignore[reportUnnecessaryComparison]
+            object.__setattr__(self, "n_kv_head", self.n_head)
         check_sizes(
             self,
             "vocab_size",
@@ -90,7 +88,6 @@ class Llama2Config:
         )
         check_heads(self.d_model, self.n_head, self.n_kv_head)
         check_positive(self, "norm_eps", "init_std", "rope_theta")
-        check_kernel(self.kernel, self.dropout)
         if self.d_model // self.n_head % 2:
             size = (
                 f"d_model {self.d_model} / n_head {self.n_head} = "
@@ -99,6 +96,12 @@ class Llama2Config:
             raise ValueError(
                 f"heads of {size} dimensions cannot be rotated in pairs; the number "
                 "has to be even"
+            )
+        scaling = self.rope_scaling
+        if not isinstance(scaling, RopeScaling | None):  # pyright: ignore[reportUnnecessaryIsInstance]
+            kind = type(scaling).__name__
+            raise ValueError(
+                f"rope_scaling is a {kind}; expected a RopeScaling or None"
             )
         check_frequencies(
             self.d_model // self.n_head, self.rope_theta, self.rope_scaling
@@ -163,48 +166,44 @@ class Llama2(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        self.tok_emb = nn.Embedding(config.vocab_size, config.d_model)
-        self.rotary = RotaryPositions(
-            config.d_model // config.n_head,
-            theta=config.rope_theta,
-            scaling=config.rope_scaling,
-        )
-        self.dropout = nn.Dropout(config.dropout)
-        self.blocks = nn.ModuleList(self._block() for _ in range(config.n_layer))
-        self.final_norm = RMSNorm(config.d_model, config.norm_eps)
-        self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
-        self.tie_weights()
+        self.kernel: Kernel = "sdpa"
+        device = torch.get_default_device()
+        with torch.device("meta"):  # modules draw nothing; `initialise` draws it all
+            self.tok_emb = nn.Embedding(config.vocab_size, config.d_model)
+            self.rotary = RotaryPositions(
+                config.d_model // config.n_head,
+                theta=config.rope_theta,
+                scaling=config.rope_scaling,
+            )
+            self.dropout = nn.Dropout(0.0)
+            self.blocks = nn.ModuleList(self._block() for _ in range(config.n_layer))
+            self.final_norm = RMSNorm(config.d_model, config.norm_eps)
+            self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.to_empty(device=device)
         self.initialise(generator)
 
     def _block(self) -> Block:
         c = self.config
         return Block(
             RMSNorm(c.d_model, c.norm_eps),
-            Attention(
-                c.d_model,
-                c.n_head,
-                c.n_kv_head,
-                bias=c.attention_bias,
-                dropout=c.dropout,
-                kernel=c.kernel,
-            ),
+            Attention(c.d_model, c.n_head, c.n_kv_head, bias=c.attention_bias),
             RMSNorm(c.d_model, c.norm_eps),
             SwiGLU(c.d_model, c.d_ff, bias=c.mlp_bias),
-            dropout=c.dropout,
         )
 
     def tie_weights(self) -> None:
-        """Make the head and the embedding one tensor, where the configuration ties
-        them.
+        """Make head and embedding one tensor, where the configuration ties them.
+
+        Raises:
+            ValueError: the head is no plain linear map any more.
         """
         if self.config.tie_embeddings:
-            self.lm_head.weight = self.tok_emb.weight
+            tie_head(self.lm_head, self.tok_emb)
 
     def initialise(self, generator: torch.Generator | None = None) -> None:
-        """Draw initial weights: std init_std, / sqrt(2 n_layer) where a part writes
-        into the stream; biases 0.
-        """
+        """Draw all weights: std init_std, / sqrt(2 n_layer) where parts write to x."""
         c = self.config
+        self.tie_weights()
         initialise_normal(
             self,
             c.init_std,
@@ -221,24 +220,7 @@ class Llama2(nn.Module):
         cache: Cache | None = None,
         last_only: bool = False,
     ) -> Float[Tensor, "B T V"]:
-        """Score every token of the vocabulary as the next one.
-
-        Args:
-            ids: tokens, below vocab_size.
-            positions: index of each within its document; None: counted from 0, or on
-                from the cache.
-            segments: number of its document within the row, 0 for padding; None: each
-                row is one document.
-            cache: keys and values of earlier tokens, extended by this call.
-            last_only: compute the last column only, which is what generation needs.
-
-        Returns:
-            Unnormalised log-probabilities; (B, 1, V) with `last_only`.
-
-        Raises:
-            ValueError: ids out of range, shapes that do not fit, a sequence longer than
-                max_seq_len.
-        """
+        """Score every token as the next one; see `LanguageModel`."""
         x = self.hidden(ids, positions=positions, segments=segments, cache=cache)
         return self.lm_head(x[:, -1:] if last_only else x)
 
@@ -250,23 +232,22 @@ class Llama2(nn.Module):
         segments: Int64[Tensor, "B T"] | None = None,
         cache: Cache | None = None,
     ) -> Float[Tensor, "B T C"]:
-        """The residual stream after the last norm, which the head reads; arguments as
-        in `forward`.
-        """
-        c = self.config
+        """The residual stream after the last norm; see `LanguageModel`."""
         context = build_context(
             ids,
             positions,
             segments,
             cache,
-            vocab_size=c.vocab_size,
-            max_seq_len=c.max_seq_len,
+            vocab_size=self.config.vocab_size,
+            max_seq_len=self.config.max_seq_len,
             rotary=self.rotary,
+            kernel=self.kernel,
         )
         x = self.dropout(self.tok_emb(ids))  # (B, T, C)
         for layer, block in enumerate(self.blocks):
             x = block(x, context, layer)
-        context.finish()
+        if cache is not None:
+            cache.commit()
         return self.final_norm(x)
 
     def num_parameters(self) -> int:

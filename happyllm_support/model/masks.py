@@ -2,70 +2,31 @@
 lie in an array.
 
 Every token has a position (its index within its document) and a segment (the number of
-its document within the row; 0 is padding). A query sees a key of the same segment at
-the same or an earlier position, and padding neither sees nor is seen. Left padding,
-several documents in a row, requests of unequal length and a cache of past keys are all
-that one rule:
+its document within the row; 0 is padding). The rule:
 
-    segments    0  1  1  1       a row that is padded on the left: three tokens
-    positions   0  0  1  2
-    allowed     .  .  .  .       the padding sees nothing
-                .  x  .  .
-                .  x  x  .
-                .  x  x  x
+    A query sees a key of the same segment whose position is not later.
+
+Left padding, several documents in a row, requests of unequal length and a cache of past
+keys are all that one rule, and every query sees at least itself:
+
+    segments    0  0  1  1       a row that is padded on the left: two tokens
+    positions   0  0  0  1
+    allowed     x  x  .  .       padding sees padding, which nobody reads,
+                x  x  .  .
+                .  .  x  .       and is not seen by tokens
+                .  .  x  x
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 EVERYTHING = slice(None)
-
-
-class Cache(Protocol):
-    """Keys and values of tokens that a model has already seen. Its owner is the caller,
-    never the model.
-    """
-
-    @property
-    def length(self) -> int:
-        """S_past, how many places per row are filled."""
-        ...
-
-    @property
-    def positions(self) -> Int64[Tensor, "B S_past"]:
-        """Position of each place."""
-        ...
-
-    @property
-    def segments(self) -> Int64[Tensor, "B S_past"]:
-        """Segment of each place, 0 where a row is padded."""
-        ...
-
-    def write(
-        self,
-        layer: int,
-        keys: Float[Tensor, "B K T D"],
-        values: Float[Tensor, "B K T D"],
-    ) -> tuple[Float[Tensor, "B K S D"], Float[Tensor, "B K S D"]]:
-        """Store the keys and values of T new tokens in one layer; return all S_past + T
-        of that layer.
-        """
-        ...
-
-    def advance(
-        self, positions: Int64[Tensor, "B T"], segments: Int64[Tensor, "B T"]
-    ) -> None:
-        """Count the T new tokens as past; called once, after the last layer has
-        written.
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -79,11 +40,9 @@ class AttentionMask:
         k_segments: (B, S), or None.
         slopes: (H,) slopes of ALiBi, which pushes a score down by slope x distance;
             None without.
-        plain: nothing but "no look ahead": S = T, positions in order, one document, no
-            slopes.
 
     Raises:
-        ValueError: slopes in a mask that is called plain.
+        ValueError: segments of queries without those of keys, or the other way round.
     """
 
     q_positions: Int64[Tensor, "#B T"]
@@ -91,24 +50,19 @@ class AttentionMask:
     q_segments: Int64[Tensor, "#B T"] | None = None
     k_segments: Int64[Tensor, "#B S"] | None = None
     slopes: Float[Tensor, " H"] | None = None
-    plain: bool = False
 
     def __post_init__(self) -> None:
-        if self.plain and self.slopes is not None:
-            raise ValueError(
-                "a plain mask has no slopes, the kernels would ignore them; leave "
-                "plain or slopes out"
-            )
+        if (self.q_segments is None) != (self.k_segments is None):
+            given = "queries" if self.k_segments is None else "keys"
+            raise ValueError(f"only the {given} have segments; expected both or none")
 
     @classmethod
     def causal(
         cls, length: int, device: torch.device | str | None = None
     ) -> AttentionMask:
-        """The mask of `length` tokens of one document: each sees itself and what comes
-        before it.
-        """
+        """The mask of one document: each token sees itself and what comes before it."""
         positions = torch.arange(length, device=device)[None]
-        return cls(positions, positions, plain=True)
+        return cls(positions, positions)
 
     def allowed(
         self, rows: slice = EVERYTHING, columns: slice = EVERYTHING
@@ -123,37 +77,29 @@ class AttentionMask:
             self.k_positions[:, None, columns] <= self.q_positions[:, rows, None]
         )  # (B, T, S)
         if self.q_segments is not None and self.k_segments is not None:
-            q_segments = self.q_segments[:, rows, None]
-            visible = (
-                visible
-                & (self.k_segments[:, None, columns] == q_segments)
-                & (q_segments > 0)
-            )
+            same = self.k_segments[:, None, columns] == self.q_segments[:, rows, None]
+            visible = visible & same
         return visible[:, None]  # (B, 1, T, S): the same for every head
 
     def bias(
         self, rows: slice = EVERYTHING, columns: slice = EVERYTHING
     ) -> Float[Tensor, "#B H T S"] | None:
-        """What ALiBi adds to the scores, -slope x (query position - key position); None
-        without slopes.
-        """
+        """What ALiBi adds to the scores, -slope x distance; None without slopes."""
         if self.slopes is None:
             return None
-        distance = (
-            self.q_positions[:, rows, None] - self.k_positions[:, None, columns]
-        )  # (B, T, S)
-        return -self.slopes[:, None, None] * distance[:, None]
+        distance = self.q_positions[:, rows, None] - self.k_positions[:, None, columns]
+        return -self.slopes[:, None, None] * distance[:, None]  # (B, H, T, S)
 
-    @cached_property
-    def dense(self) -> Bool[Tensor, "#B 1 T S"]:
-        """`allowed()` for all rows and columns, computed once for all layers of a
-        forward pass.
-        """
-        return self.allowed()
+    def dense(self) -> Bool[Tensor, "#B 1 T S"] | Float[Tensor, "#B H T S"]:
+        """All of it as one tensor, which is what the naive and the fused kernel take.
 
-    @cached_property
-    def sees_something(self) -> Bool[Tensor, "#B 1 T 1"] | None:
-        """False for queries that may see no key at all; None when there can be no such
-        query.
+        Returns:
+            `allowed()`, or with slopes what is to be added to the scores: the bias, and
+            -infinity where a key is hidden.
         """
-        return None if self.plain else self.dense.any(dim=-1, keepdim=True)
+        bias = self.bias()
+        return (
+            self.allowed()
+            if bias is None
+            else bias.masked_fill(~self.allowed(), -math.inf)
+        )

@@ -10,13 +10,16 @@ that brings a larger score makes what was summed before too large by a known fac
 that is shrunk first and the block is added then:
 
     total <- total * exp(top - new_top) + sum_j exp(s_j - new_top)
-    sums  <- sums  * exp(top - new_top) + sum_j exp(s_j - new_top) v_j             in the end: output = sums / total
+    sums  <- sums  * exp(top - new_top) + sum_j exp(s_j - new_top) v_j
+
+and in the end the output is sums / total.
 
 The backward pass keeps the output O and one number per query, lse = top + log(total),
 and computes each block of scores S a second time. The weights are then P = exp(S - lse)
 at once and, with dO the gradient of the output,
 
-    dV = P' dO,   dP = dO V',   dS = P * (dP - delta),   dQ = dS K,   dK = dS' Q,   delta_i = sum_d dO_id O_id
+    dV = P' dO,   dP = dO V',   dS = P * (dP - delta),   dQ = dS K,   dK = dS' Q,
+    delta_i = sum_d dO_id O_id
 
 (' transposes). The gradient of softmax subtracts sum_j P_ij dP_ij, which needs a whole
 row of P; delta is the same number from two vectors that are there.
@@ -71,6 +74,7 @@ def online_attention(
     v: Float[Tensor, "B K S D"],
     mask: AttentionMask | None = None,
     *,
+    causal: bool = False,
     scale: float | None = None,
     dropout: float = 0.0,
     block: int = 256,
@@ -86,8 +90,9 @@ def online_attention(
         q: (B, H, T, D) queries.
         k: (B, K, S, D) keys; K divides H.
         v: (B, K, S, D) values.
-        mask: which keys are seen, and ALiBi's slopes (constants, they get no gradient);
-            None: all keys.
+        mask: which keys are seen, asked block by block, and ALiBi's slopes (constants,
+            they get no gradient); every query has to see a key. None: all keys.
+        causal: instead of a mask, no look ahead: query i sees keys 0 to i.
         scale: factor on the scores, 1 / sqrt(D) by default.
         dropout: only 0; weights that are not kept could not be dropped alike in both
             passes.
@@ -95,11 +100,11 @@ def online_attention(
             block that stays in the cache is fastest.
 
     Returns:
-        (B, H, T, D) in q's dtype; zeros, with zero gradients, for a query that sees
-        nothing.
+        (B, H, T, D) in q's dtype.
 
     Raises:
-        ValueError: dropout is not 0, block is below 1, or K does not divide H.
+        ValueError: dropout is not 0, block is below 1, K does not divide H, or
+            `causal` with a mask or other keys than queries.
     """
     if dropout != 0.0:
         raise ValueError(
@@ -108,20 +113,30 @@ def online_attention(
         )
     if block < 1:
         raise ValueError(f"block is {block}; expected at least 1")
-    check_key_heads(k.shape[1], q.shape[1])
+    if q.shape[1] % k.shape[1]:
+        raise unshared_heads(k.shape[1], q.shape[1])
+    if causal and (mask is not None or q.shape[2] != k.shape[2]):
+        raise not_causal(q, k, mask)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    return cast(Tensor, _OnlineAttention.apply(q, k, v, mask, scale, block))
+    return cast(Tensor, _OnlineAttention.apply(q, k, v, mask, causal, scale, block))
 
 
-def check_key_heads(n_kv_head: int, n_head: int) -> None:
-    """Raise ValueError unless key heads can be shared by groups of query heads of equal
-    size.
-    """
-    if n_head % n_kv_head:
-        raise ValueError(
-            f"{n_kv_head} key heads cannot be shared by {n_head} query heads; K has to "
-            "divide H"
-        )
+def unshared_heads(n_kv_head: int, n_head: int) -> ValueError:
+    """What to raise where key heads cannot be shared by groups of equal size."""
+    return ValueError(
+        f"{n_kv_head} key heads cannot be shared by {n_head} query heads; expected a K "
+        "that divides H"
+    )
+
+
+def not_causal(q: Tensor, k: Tensor, mask: object) -> ValueError:
+    """What to raise where "no look ahead" has no or two meanings."""
+    if mask is not None:
+        return ValueError("causal and a mask were both given; expected one of them")
+    return ValueError(
+        f"causal with {q.shape[2]} queries and {k.shape[2]} keys; expected as many "
+        "keys as queries, or a mask from their positions"
+    )
 
 
 class _OnlineAttention(torch.autograd.Function):
@@ -132,110 +147,98 @@ class _OnlineAttention(torch.autograd.Function):
         k: Tensor,
         v: Tensor,
         mask: AttentionMask | None,
+        causal: bool,
         scale: float,
         block: int,
     ) -> Tensor:
-        out, lse = (
-            torch.empty_like(q),
-            q.new_empty((*q.shape[:3], 1), dtype=_sum_dtype(q)),
-        )
+        out = torch.empty_like(q)
+        lse = q.new_empty((*q.shape[:3], 1), dtype=_sum_dtype(q))
         with torch.autocast(q.device.type, enabled=False):  # sums stay in fp32
             for rows in _slices(q.shape[2], block):
                 q_block = _by_key_head(q[:, :, rows], k) * scale  # (B K, H/K t, D)
-                sums, total = (
-                    torch.zeros_like(q_block),
-                    torch.zeros_like(q_block[..., :1]),
-                )
-                top = torch.full_like(
-                    total, torch.finfo(total.dtype).min
-                )  # finite: -inf - -inf would be NaN
-                for columns, _, scores in _score_blocks(q_block, k, mask, rows, block):
+                sums = torch.zeros_like(q_block)
+                total = torch.zeros_like(q_block[..., :1])
+                # Not -infinity, since -infinity - -infinity would be NaN.
+                top = torch.full_like(total, torch.finfo(total.dtype).min)
+                blocks = _score_blocks(q_block, k, mask, causal, rows, block)
+                for columns, _, scores in blocks:
+                    v_block = _by_key_head(v[:, :, columns], k)
                     new_top = torch.maximum(top, scores.amax(-1, keepdim=True))
-                    shrink, weights = (
-                        top.sub_(new_top).exp_(),
-                        scores.sub_(new_top).exp_(),
-                    )
+                    shrink = top.sub_(new_top).exp_()
+                    weights = scores.sub_(new_top).exp_()
                     total.mul_(shrink).add_(weights.sum(-1, keepdim=True))
-                    sums.mul_(shrink).baddbmm_(
-                        weights, _by_key_head(v[:, :, columns], k)
-                    )
+                    sums.mul_(shrink).baddbmm_(weights, v_block)
                     top = new_top
-                total.masked_fill_(
-                    total == 0, 1
-                )  # a query that sees nothing: 0 / 1, and exp(-inf - lse) in backward
                 out[:, :, rows] = (sums / total).view_as(out[:, :, rows])
                 lse[:, :, rows] = (top + total.log()).view_as(lse[:, :, rows])
         ctx.save_for_backward(q, k, v, out, lse)
-        ctx.mask, ctx.scale, ctx.block = mask, scale, block
+        ctx.mask, ctx.causal, ctx.scale, ctx.block = mask, causal, scale, block
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         q, k, v, out, lse = ctx.saved_tensors
-        mask, scale, block = ctx.mask, ctx.scale, ctx.block
         dq = torch.empty_like(q)
         dk, dv = (torch.zeros_like(_by_key_head(x, k)) for x in (k, v))  # (B K, S, D)
         with torch.autocast(q.device.type, enabled=False):
-            for rows in _slices(q.shape[2], block):
-                q_block, lse_block = (
-                    _by_key_head(q[:, :, rows], k) * scale,
-                    _by_key_head(lse[:, :, rows], k),
+            for rows in _slices(q.shape[2], ctx.block):
+                q_block, lse_block, out_block, d_out_block = (
+                    _by_key_head(x[:, :, rows], k) for x in (q, lse, out, d_out)
                 )
-                out_block, d_out_block = (
-                    _by_key_head(out[:, :, rows], k),
-                    _by_key_head(d_out[:, :, rows], k),
+                q_block = q_block * ctx.scale
+                delta = (out_block * d_out_block).sum(-1, keepdim=True)
+                dq_block = torch.zeros_like(q_block)  # (B K, H/K t, D)
+                blocks = _score_blocks(
+                    q_block, k, ctx.mask, ctx.causal, rows, ctx.block
                 )
-                delta = (out_block * d_out_block).sum(
-                    -1, keepdim=True
-                )  # (B K, H/K t, 1)
-                dq_block = torch.zeros_like(q_block)
-                for columns, k_block, scores in _score_blocks(
-                    q_block, k, mask, rows, block
-                ):
+                for columns, k_block, scores in blocks:
                     weights = scores.sub_(lse_block).exp_()
                     dv[:, columns].baddbmm_(weights.mT, d_out_block)
                     d_weights = d_out_block @ _by_key_head(v[:, :, columns], k).mT
                     d_scores = d_weights.sub_(delta).mul_(weights)
                     dk[:, columns].baddbmm_(d_scores.mT, q_block)
                     dq_block.baddbmm_(d_scores, k_block)
-                dq[:, :, rows] = (dq_block * scale).view_as(dq[:, :, rows])
-        return (
-            dq,
-            dk.view_as(k).to(k.dtype),
-            dv.view_as(v).to(v.dtype),
-            None,
-            None,
-            None,
-        )
+                dq[:, :, rows] = (dq_block * ctx.scale).view_as(dq[:, :, rows])
+        dk, dv = dk.view_as(k).to(k.dtype), dv.view_as(v).to(v.dtype)
+        return dq, dk, dv, None, None, None, None
 
 
 def _score_blocks(
-    q_block: Tensor, k: Tensor, mask: AttentionMask | None, rows: slice, block: int
+    q_block: Tensor,
+    k: Tensor,
+    mask: AttentionMask | None,
+    causal: bool,
+    rows: slice,
+    block: int,
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Yield (columns, keys, scores) for each block of keys that some query of `rows`
     sees; -inf where one does not.
     """
-    plain = mask is not None and mask.plain
     for columns in _slices(k.shape[2], block):
-        if plain and columns.start >= rows.stop:
-            return  # this block and all after it lie in the future
         hidden = bias = None
-        if mask is not None and not (
-            plain and columns.stop <= rows.start + 1
-        ):  # not wholly in the past
+        if causal:
+            if columns.start >= rows.stop:
+                return  # this block and all after it lie in the future
+            if columns.stop > rows.start + 1:  # not wholly in the past
+                query, key = (
+                    torch.arange(s.start, s.stop, device=k.device)
+                    for s in (rows, columns)
+                )
+                hidden = key > query[:, None]
+        elif mask is not None:
             hidden, bias = ~mask.allowed(rows, columns), mask.bias(rows, columns)
-            if not plain and hidden.all():
+            if hidden.device.type == "cpu" and hidden.all():
                 continue  # another document, padding, or the future
         k_block = _by_key_head(k[:, :, columns], k)
         scores = q_block @ k_block.mT  # (B K, H/K t, s)
-        per_head = scores.view(
+        by_head = scores.view(
             k.shape[0], -1, rows.stop - rows.start, columns.stop - columns.start
         )  # (B, H, t, s)
         if bias is not None:
-            per_head += bias
+            by_head += bias
         if hidden is not None:
-            per_head.masked_fill_(hidden, -torch.inf)
+            by_head.masked_fill_(hidden, -torch.inf)
         yield columns, k_block, scores
 
 

@@ -1,10 +1,13 @@
 """How a model knows the order of its tokens; attention alone sees a set.
 
-    learned      a vector per position, added to the embedding: GPT-2. Nothing is known past the last one.
-    sinusoidal   the same with fixed waves, so any position has a vector: the first transformer.
-    ALiBi        scores fall with distance, by a slope per head; nothing is added to the embedding.
+    learned      a vector per position, added to the embedding: GPT-2. Nothing is known
+                 past the last one.
+    sinusoidal   the same with fixed waves, so any position has a vector: the first
+                 transformer.
+    ALiBi        scores fall with distance, by a slope per head; nothing is added.
     RoPE         queries and keys are turned by an angle per position: LLaMA; in `rope`.
-    none         a causal mask alone tells a model something: a query at position p sees p + 1 keys.
+    none         a causal mask alone tells a model something: a query at position p sees
+                 p + 1 keys.
 
 All names are here; those of RoPE come from `rope` and `rope_scaling`.
 
@@ -21,7 +24,6 @@ import math
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from happyllm_support.model.rope import (
     RotaryPositions,
@@ -66,33 +68,8 @@ class LearnedPositions(nn.Embedding):
     def __init__(self, max_seq_len: int, d_model: int) -> None:
         for name, value in (("max_seq_len", max_seq_len), ("d_model", d_model)):
             if value < 1:
-                raise ValueError(f"{name} is {value}; at least 1 is needed")
+                raise ValueError(f"{name} is {value}; expected at least 1")
         super().__init__(max_seq_len, d_model)
-
-    def forward(self, input: Int[Tensor, "B T"]) -> Float[Tensor, "B T C"]:
-        """Return the vectors of positions.
-
-        Args:
-            input: positions; one row serves a whole batch.
-
-        Raises:
-            ValueError: for a position outside 0 .. max_seq_len - 1. Looked at on the
-                CPU, outside of torch.compile: elsewhere reading a value would make the
-                device wait, and PyTorch refuses the index itself.
-        """
-        if (
-            input.device.type == "cpu"
-            and not torch.compiler.is_compiling()
-            and input.numel()
-        ):
-            low, high = (int(value) for value in input.aminmax())
-            if low < 0 or high >= self.num_embeddings:
-                wrong = low if low < 0 else high
-                raise ValueError(
-                    f"position {wrong} has no vector; 0 to {self.num_embeddings - 1} "
-                    "have"
-                )
-        return F.embedding(input, self.weight)
 
 
 class SinusoidalPositions(nn.Module):

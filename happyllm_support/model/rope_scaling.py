@@ -6,11 +6,15 @@ once in 6.3 tokens, the last one about theta times slower. Past the trained leng
 slow pairs reach angles that no query has met. Each kind of scaling by s keeps angles in
 the trained range, at a price:
 
-    "linear"    f_i / s for all pairs: nothing new is met, but neighbours become s times harder to tell apart
-    "ntk"       theta s^(D/(D-2)) in place of theta: pair 0 keeps its speed, the last one turns s times slower
-    "dynamic"   "ntk" by what the length at hand, n > L, asks for: s grows from 1 with 1 + s (n/L - 1)
-    "yarn"      pairs that turn often within L keep their speed, those that turn less than once are divided by s,
-                a ramp between; queries and keys grow a little, which sharpens the softmax
+    "linear"    f_i / s for all pairs: nothing new is met, but neighbours become s times
+                harder to tell apart
+    "ntk"       theta s^(D/(D-2)) in place of theta: pair 0 keeps its speed, the last
+                one turns s times slower
+    "dynamic"   "ntk" by what the length at hand, n > L, asks for: s grows from 1 with
+                1 + s (n/L - 1)
+    "yarn"      pairs that turn often within L keep their speed, those that turn less
+                than once are divided by s, a ramp between; queries and keys grow a
+                little, which sharpens the softmax
 
 Source: Chen et al. (2023), "Extending Context Window of Large Language Models via
 Positional Interpolation" (linear); Peng et al. (2023), "YaRN: Efficient Context Window

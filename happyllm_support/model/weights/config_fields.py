@@ -98,19 +98,15 @@ class ConfigFields:
         )
 
     @contextmanager
-    def blamed(self) -> Generator[None]:
-        """Put the file's name before a ValueError of the block, such as a
-        configuration's, that has it not.
-        """
+    def naming_the_file(self) -> Generator[None]:
+        """Put the file's name before a ValueError of the block that lacks it."""
         try:
             yield
         except ValueError as error:
             message = str(error)
-            raise ValueError(
-                message
-                if message.startswith(str(self.path))
-                else f"{self.path}: {message}"
-            ) from None
+            if not message.startswith(str(self.path)):
+                message = f"{self.path}: {message}"
+            raise ValueError(message) from None
 
     def _get(self, name: str, default: Any) -> Any:
         value = self.fields.get(name)

@@ -42,14 +42,12 @@ _BUFFERS = re.compile(r"transformer\.h\.\d+\.attn\.(bias|masked_bias)")
 _PREFIX = "transformer."
 
 
-def gpt2_config(fields: ConfigFields, *, kernel: str, dropout: float) -> GPT2Config:
+def gpt2_config(fields: ConfigFields) -> GPT2Config:
     """Read config.json.
 
     Args:
         fields: the file; its dropout rates are not taken over, they belong to a
             training run.
-        kernel: attention kernel of the model.
-        dropout: of the model.
 
     Raises:
         ValueError: a field that is missing, not what it should be, or of a kind of
@@ -63,7 +61,7 @@ def gpt2_config(fields: ConfigFields, *, kernel: str, dropout: float) -> GPT2Con
     fields.require("add_cross_attention", False)
     fields.require("tie_word_embeddings", True)
     fields.require("quantization_config", None)
-    with fields.blamed():
+    with fields.naming_the_file():
         return GPT2Config(
             vocab_size=fields.integer("vocab_size"),
             max_seq_len=fields.integer("n_positions", 1024),
@@ -74,8 +72,6 @@ def gpt2_config(fields: ConfigFields, *, kernel: str, dropout: float) -> GPT2Con
             norm_eps=fields.number("layer_norm_epsilon", 1e-5),
             activation=ACTIVATION_OF[name],
             init_std=fields.number("initializer_range", 0.02),
-            dropout=dropout,
-            kernel=kernel,
         )
 
 
@@ -98,9 +94,9 @@ def gpt2_fields(config: GPT2Config) -> dict[str, Any]:
         ),
         "layer_norm_epsilon": config.norm_eps,
         "initializer_range": config.init_std,
-        "resid_pdrop": config.dropout,
-        "embd_pdrop": config.dropout,
-        "attn_pdrop": config.dropout,
+        "resid_pdrop": 0.0,
+        "embd_pdrop": 0.0,
+        "attn_pdrop": 0.0,
         "tie_word_embeddings": True,
         "bos_token_id": None,
         "eos_token_id": None,

@@ -23,14 +23,12 @@ _BUFFERS = re.compile(r"model\.(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq")
 _YARN = ("attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim")
 
 
-def llama2_config(fields: ConfigFields, *, kernel: str, dropout: float) -> Llama2Config:
+def llama2_config(fields: ConfigFields) -> Llama2Config:
     """Read config.json.
 
     Args:
         fields: the file; its `attention_dropout` is not taken over, it belongs to a
             training run.
-        kernel: attention kernel of the model.
-        dropout: of the model.
 
     Raises:
         ValueError: a field that is missing, not what it should be, or of a kind of
@@ -48,7 +46,7 @@ def llama2_config(fields: ConfigFields, *, kernel: str, dropout: float) -> Llama
             f"supported is hidden_size / num_attention_heads = {d_model} / {n_head}",
         )
     theta, scaling, max_seq_len = _rope(fields)
-    with fields.blamed():
+    with fields.naming_the_file():
         return Llama2Config(
             vocab_size=fields.integer("vocab_size"),
             max_seq_len=max_seq_len,
@@ -64,8 +62,6 @@ def llama2_config(fields: ConfigFields, *, kernel: str, dropout: float) -> Llama
             mlp_bias=fields.flag("mlp_bias", False),
             tie_embeddings=fields.flag("tie_word_embeddings", False),
             init_std=fields.number("initializer_range", 0.02),
-            dropout=dropout,
-            kernel=kernel,
         )
 
 
@@ -89,7 +85,7 @@ def llama2_fields(config: Llama2Config) -> dict[str, Any]:
         "mlp_bias": config.mlp_bias,
         "tie_word_embeddings": config.tie_embeddings,
         "initializer_range": config.init_std,
-        "attention_dropout": config.dropout,
+        "attention_dropout": 0.0,
         "bos_token_id": None,
         "eos_token_id": None,
         **_rope_fields(config),
@@ -130,7 +126,7 @@ def _rope(fields: ConfigFields) -> tuple[float, RopeScaling | None, int]:
     yarn = {
         name: rope.number(name) for name in _YARN if kind == "yarn" and rope.has(name)
     }
-    with fields.blamed():
+    with fields.naming_the_file():
         scaling = RopeScaling(
             kind=kind,
             factor=factor,

@@ -40,8 +40,6 @@ def meta_config(
     stored: StoredTensors,
     *,
     max_seq_len: int,
-    kernel: str,
-    dropout: float,
 ) -> Llama2Config:
     """Read params.json; `vocab_size` is -1 in LLaMA's, and comes from the embedding.
 
@@ -49,8 +47,6 @@ def meta_config(
         fields: the file.
         stored: the tensors beside it.
         max_seq_len: which params.json does not say: 2,048 for LLaMA, 4,096 for LLaMA2.
-        kernel: attention kernel of the model.
-        dropout: of the model.
 
     Raises:
         ValueError: a field that is missing or not what it should be, or of a kind of
@@ -70,7 +66,7 @@ def meta_config(
         if embedding and fields.fields.get("vocab_size") == -1
         else None
     )
-    with fields.blamed():
+    with fields.naming_the_file():
         return Llama2Config(
             vocab_size=vocab_size or fields.integer("vocab_size"),
             max_seq_len=fields.integer("max_seq_len", max_seq_len),
@@ -81,8 +77,6 @@ def meta_config(
             d_ff=_mlp_width(fields, d_model),
             rope_theta=fields.number("rope_theta", 10000.0),
             norm_eps=fields.number("norm_eps", 1e-5),
-            kernel=kernel,
-            dropout=dropout,
         )
 
 

@@ -1,7 +1,7 @@
 """Models from folders and back: Hugging Face's through safetensors, Meta's read.
 
-    model = load_pretrained(home() / "gpt2")        # after `happyllm data fetch gpt2`
-    save_pretrained(model, "my-gpt2")               # AutoModelForCausalLM.from_pretrained("my-gpt2") reads it
+    model = load_pretrained(home() / "gpt2")    # after `happyllm data fetch gpt2`
+    save_pretrained(model, "my-gpt2")           # `transformers` reads it
 
 Loading builds the model on the meta device, where it costs nothing, and puts the file's
 tensors in the place of its parameters: nothing is initialised first, and on the CPU
@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from happyllm_support.model.attention import check_kernel
 from happyllm_support.model.gpt2 import GPT2, GPT2Config
 from happyllm_support.model.llama2 import Llama2, Llama2Config
 from happyllm_support.model.weights.config_fields import ConfigFields
@@ -40,6 +39,7 @@ from happyllm_support.model.weights.meta_llama import (
     meta_layout,
 )
 from happyllm_support.model.weights.safetensors_reading import (
+    StoredTensors,
     open_folder,
     require_folder,
 )
@@ -56,36 +56,28 @@ def load_pretrained(
     *,
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
-    kernel: str = "sdpa",
-    dropout: float = 0.0,
 ) -> GPT2 | Llama2:
-    """Load the model of a folder, in evaluation mode: Hugging Face's GPT-2 or LLaMA, or
-    Meta's LLaMA.
+    """Load the model of a folder, in evaluation mode: GPT-2 or LLaMA.
 
     Args:
-        folder: holds config.json and safetensors files (or params.json and
-            `consolidated*.safetensors`).
+        folder: holds config.json and safetensors files as Hugging Face writes them, or
+            Meta's params.json and `consolidated*.safetensors`.
         dtype: of the parameters; None keeps the file's.
         device: where the model goes.
-        kernel: attention kernel, "sdpa", "naive" or "online".
-        dropout: for training on; what the file says of it belongs to another run.
 
     Raises:
         ValueError: no model in the folder, one of another architecture or with a
-            setting that we have not, a file that is cut off, tensors that are missing,
-            unknown or misshapen; one line that names the file.
+            setting that we do not have, a file that is cut off, tensors that are
+            missing, unknown, misshapen or not finite; one line that names the file.
     """
-    folder = Path(folder)
-    require_folder(folder)
+    folder = checked_folder(folder)
     if not (folder / CONFIG_NAME).exists() and (folder / PARAMS_NAME).exists():
-        return load_meta(
-            folder, dtype=dtype, device=device, kernel=kernel, dropout=dropout
-        )
+        return load_meta(folder, dtype=dtype, device=device)
     fields = ConfigFields.read(folder / CONFIG_NAME)
     load = {"gpt2": load_gpt2, "llama": load_llama}.get(fields.text("model_type"))
     if load is None:
         raise fields.error("model_type", "expected gpt2 or llama")
-    return load(folder, dtype=dtype, device=device, kernel=kernel, dropout=dropout)
+    return load(folder, dtype=dtype, device=device)
 
 
 def load_gpt2(
@@ -93,19 +85,15 @@ def load_gpt2(
     *,
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
-    kernel: str = "sdpa",
-    dropout: float = 0.0,
 ) -> GPT2:
-    """Load a GPT-2 from Hugging Face's folder; arguments and errors as in
-    `load_pretrained`.
-    """
-    check_kernel(kernel, dropout)
+    """Load a GPT-2 of Hugging Face's; arguments and errors as in `load_pretrained`."""
     check_device(device)
     fields = _fields(folder, "gpt2")
-    config = gpt2_config(fields, kernel=kernel, dropout=dropout)
-    parameters = read_parameters(
-        open_folder(folder), gpt2_layout(config), dtype=dtype, device=device
-    )
+    config = gpt2_config(fields)
+    stored = open_folder(folder)
+    check_layers(fields, config.n_layer, stored)
+    layout = gpt2_layout(config)
+    parameters = read_parameters(stored, layout, dtype=dtype, device=device)
     fold_attention_scale(fields, parameters, config)
     return _build(GPT2, config, parameters, device)
 
@@ -115,18 +103,15 @@ def load_llama(
     *,
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
-    kernel: str = "sdpa",
-    dropout: float = 0.0,
 ) -> Llama2:
-    """Load a LLaMA from Hugging Face's folder; arguments and errors as in
-    `load_pretrained`.
-    """
-    check_kernel(kernel, dropout)
+    """Load a LLaMA of Hugging Face's; arguments and errors as in `load_pretrained`."""
     check_device(device)
-    config = llama2_config(_fields(folder, "llama"), kernel=kernel, dropout=dropout)
-    parameters = read_parameters(
-        open_folder(folder), llama2_layout(config), dtype=dtype, device=device
-    )
+    fields = _fields(folder, "llama")
+    config = llama2_config(fields)
+    stored = open_folder(folder)
+    check_layers(fields, config.n_layer, stored)
+    layout = llama2_layout(config)
+    parameters = read_parameters(stored, layout, dtype=dtype, device=device)
     return _build(Llama2, config, parameters, device)
 
 
@@ -136,8 +121,6 @@ def load_meta(
     max_seq_len: int = 4096,
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
-    kernel: str = "sdpa",
-    dropout: float = 0.0,
 ) -> Llama2:
     """Load a LLaMA from Meta's layout, `params.json` and `consolidated*.safetensors`.
 
@@ -147,20 +130,14 @@ def load_meta(
         max_seq_len: which the folder does not say: 2,048 for LLaMA, 4,096 for LLaMA2.
         dtype: see `load_pretrained`, as for the rest and the errors.
         device: see there.
-        kernel: see there.
-        dropout: see there.
     """
-    check_kernel(kernel, dropout)
     check_device(device)
-    require_folder(Path(folder))
-    fields = ConfigFields.read(Path(folder) / PARAMS_NAME)
+    fields = ConfigFields.read(checked_folder(folder) / PARAMS_NAME)
     stored = open_folder(folder, "consolidated*.safetensors")
-    config = meta_config(
-        fields, stored, max_seq_len=max_seq_len, kernel=kernel, dropout=dropout
-    )
-    parameters = read_parameters(
-        stored, meta_layout(config), dtype=dtype, device=device
-    )
+    config = meta_config(fields, stored, max_seq_len=max_seq_len)
+    check_layers(fields, config.n_layer, stored)
+    layout = meta_layout(config)
+    parameters = read_parameters(stored, layout, dtype=dtype, device=device)
     return _build(Llama2, config, parameters, device)
 
 
@@ -227,6 +204,27 @@ def save_pretrained(
     )
 
 
+def checked_folder(folder: Folder) -> Path:
+    """The path of a folder that exists.
+
+    Raises:
+        ValueError: there is none, or something else than a path was given.
+    """
+    if not isinstance(folder, str | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError(f"folder is {folder!r}; expected the path of a model's folder")
+    require_folder(Path(folder))
+    return Path(folder)
+
+
+def check_layers(fields: ConfigFields, n_layer: int, stored: StoredTensors) -> None:
+    """Raise ValueError for more layers than files can hold, before a table is made."""
+    if n_layer > len(stored.infos):
+        raise ValueError(
+            f"{fields.path} asks for {n_layer:,} layers, and the files beside it hold "
+            f"{len(stored.infos):,} tensors; expected the files of one model"
+        )
+
+
 def check_device(device: torch.device | str) -> None:
     """Raise ValueError for a device that is none, or that this machine or this build of
     PyTorch has not.
@@ -241,8 +239,7 @@ def check_device(device: torch.device | str) -> None:
 
 
 def _fields(folder: Folder, model_type: str) -> ConfigFields:
-    require_folder(Path(folder))
-    fields = ConfigFields.read(Path(folder) / CONFIG_NAME)
+    fields = ConfigFields.read(checked_folder(folder) / CONFIG_NAME)
     if fields.text("model_type") != model_type:
         raise fields.error("model_type", f"expected {model_type}")
     return fields

@@ -149,7 +149,7 @@ def _open_shards(folder: Path, index: Path) -> StoredTensors:
             if names:
                 raise ValueError(
                     f"{folder / shard} {kind} what {INDEX_NAME} says: "
-                    f"{some(sorted(names))}"
+                    f"{first_few(sorted(names))}"
                 )
         infos |= found
     return StoredTensors(folder=folder, infos=infos)
@@ -216,7 +216,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
         ) from None
 
 
-def some(names: list[str], most: int = 3) -> str:
+def first_few(names: list[str], most: int = 3) -> str:
     """The first few of many names: `a, b, c and 4 more`."""
     rest = len(names) - most
     return ", ".join(names[:most]) + (f" and {rest:,} more" if rest > 0 else "")
@@ -235,11 +235,11 @@ def _nothing_to_read(folder: Path, pattern: str) -> str:
     pickled = sorted(path.name for kind in PICKLED for path in folder.glob(kind))
     if pickled:
         return (
-            f"{folder} holds its weights pickled only ({some(pickled)}), which can run "
-            "code when opened; convert them "
+            f"{folder} holds its weights pickled only ({first_few(pickled)}), which can "
+            "run code when opened; convert them "
             "with `safetensors.torch.save_file(torch.load(path, weights_only=True), "
             "name)`, name ending in .safetensors"
         )
     other = sorted(path.name for path in folder.glob("*.safetensors"))
-    beside = f"; there is {some(other)}" if other else ""
+    beside = f"; there is {first_few(other)}" if other else ""
     return f"no {pattern} in {folder}{beside}"

@@ -17,7 +17,7 @@ from happyllm_support.files import atomic_folder, atomic_write_json
 from happyllm_support.model.weights.safetensors_reading import (
     INDEX_NAME,
     SINGLE_NAME,
-    some,
+    first_few,
 )
 
 CONFIG_NAME = "config.json"
@@ -124,8 +124,8 @@ def _check_replaceable(path: Path, overwrite: bool) -> None:
     ours = {CONFIG_NAME, SINGLE_NAME, *_shards(path)}
     if foreign := sorted(found - ours):
         raise ValueError(
-            f"{path} holds {some(foreign)}, no part of a model's folder; move it or "
-            "choose another folder"
+            f"{path} holds {first_few(foreign)}, no part of a model's folder; move it "
+            "or choose another folder"
         )
     if CONFIG_NAME not in found:
         raise ValueError(

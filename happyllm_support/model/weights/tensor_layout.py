@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ from happyllm_support.model.positions import (
 from happyllm_support.model.weights.safetensors_reading import (
     DTYPES,
     StoredTensors,
-    some,
+    first_few,
 )
 
 
@@ -64,7 +65,7 @@ class Stored:
         return dict(zip(self.targets, parts, strict=True))
 
     def put_together(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        """The inverse: what is stored for these parameters, contiguous and on the CPU."""
+        """The inverse: what is stored for these parameters, dense and on the CPU."""
         parts = [parameters[target].detach().cpu() for target in self.targets]
         tensor = parts[0] if len(parts) == 1 else torch.cat(parts)
         if self.head_dim is not None:
@@ -138,6 +139,7 @@ def read_parameters(
         if layout.tied and canonical in (layout.head, layout.embedding):
             heads[name] = tensor
         if name in names:
+            check_finite(tensor, name, stored.infos[name].path)
             parts = layout.tensors[canonical].take_apart(tensor)
             parameters |= {
                 target: part if dtype is None else _cast(part, dtype)
@@ -151,6 +153,18 @@ def read_parameters(
             "say false there, or remove the tensor that is not meant"
         )
     return parameters
+
+
+def check_finite(tensor: Tensor, name: str, path: Path) -> None:
+    """Raise ValueError for weights that would make every logit NaN, in one reading."""
+    if tensor.is_meta or bool(tensor.sum(dtype=torch.float32).isfinite()):
+        return
+    wrong = int((~tensor.isfinite()).sum())
+    if wrong:  # else the sum of large numbers left the range
+        raise ValueError(
+            f"{path}: {wrong:,} of the {tensor.numel():,} numbers of {name} are not "
+            "finite (NaN or infinity); expected weights"
+        )
 
 
 def stored_tensors(
@@ -169,9 +183,9 @@ def stored_tensors(
     extra = set(parameters) - known - ({head} if layout.tied else set[str]())
     if extra or known - set(parameters):
         found = (
-            f"has {some(sorted(extra))}"
+            f"has {first_few(sorted(extra))}"
             if extra
-            else f"lacks {some(sorted(known - set(parameters)))}"
+            else f"lacks {first_few(sorted(known - set(parameters)))}"
         )
         raise ValueError(
             f"this model {found}, which a {layout.what} has not; merge adapters and "
@@ -251,7 +265,7 @@ def _check_tensors(stored: StoredTensors, layout: Layout) -> set[str]:
         ("of another shape", misshapen),
     )
     faults = [
-        f"{len(names):,} {kind} ({some(names)})" for kind, names in kinds if names
+        f"{len(names):,} {kind} ({first_few(names)})" for kind, names in kinds if names
     ]
     if faults:
         raise ValueError(
