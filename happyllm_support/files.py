@@ -13,7 +13,6 @@ import json
 import os
 import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,16 +24,16 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def home() -> Path:
-    """The cache folder: `HAPPYLLM_HOME`, by default `~/.cache/happyllm`. It need not
-    exist.
-    """
+    """The cache folder, `HAPPYLLM_HOME` or `~/.cache/happyllm`; it need not exist."""
     return Path(os.environ.get("HAPPYLLM_HOME") or "~/.cache/happyllm").expanduser()
 
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Generator[Path]:
-    """Yield a temporary path beside `path`; it becomes `path` when the block ends well
+    """Yield a temporary file beside `path`; it becomes `path` when the block ends well
     and is deleted when it does not.
+
+    The temporary file exists, empty, with the permissions of any new file.
 
     Args:
         path: the final name. Missing parent folders are created.
@@ -44,32 +43,25 @@ def atomic_path(path: str | os.PathLike[str]) -> Generator[Path]:
             names `path`.
     """
     final = Path(path)
-    temporary: Path | None = None
+    temporary = final.parent / f".{final.name}.{secrets.token_hex(8)}.tmp"
+    created = False
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=f".{final.name}.", suffix=".tmp", dir=final.parent
-        )
-        os.close(handle)
-        temporary = Path(name)
-        temporary.chmod(0o666 & ~_umask())
+        _create(temporary)
+        created = True
         yield temporary
         _flush_to_disk(temporary)
         os.replace(temporary, final)
     except OSError as error:
-        ours = temporary is None or error.filename in (
-            None,
-            str(temporary),
-            str(final),
-            str(final.parent),
-        )
+        about = (None, str(temporary), str(final), str(final.parent))
+        ours = not created or error.filename in about
         if error.errno is None or not ours:
             raise  # about some other file, or already explained
         reason = error.strerror or str(error)
         advice = "nothing was left behind, free space or choose another path"
         raise OSError(f"cannot write {final}: {reason}; {advice}") from error
     finally:
-        if temporary is not None:
+        if created:
             temporary.unlink(missing_ok=True)
 
 
@@ -102,9 +94,8 @@ def atomic_folder(
         check(final)  # again: time has passed
         _swap(temporary, final, retired)
     except OSError as error:
-        cause = (
-            error if error.errno is not None else error.__cause__
-        )  # atomic_path has put it into words
+        # without a number, atomic_path has put it into words
+        cause = error if error.errno is not None else error.__cause__
         if not isinstance(cause, OSError) or not _concerns(cause, temporary, final):
             raise  # about some other file, such as a source of documents
         reason = cause.strerror or str(cause)
@@ -125,17 +116,14 @@ def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
 def atomic_write_json(
     path: str | os.PathLike[str], value: Any, *, indent: int | None = 1
 ) -> None:
-    """Write `value` as JSON (UTF-8, a newline at the end) to `path`, whole or not at
-    all.
-    """
+    """Write `value` as JSON and a newline to `path` in UTF-8, whole or not at all."""
     atomic_write_text(path, json.dumps(value, ensure_ascii=False, indent=indent) + "\n")
 
 
 def read_text_blocks(
     path: str | os.PathLike[str], block_bytes: int = 1 << 20
 ) -> Iterator[str]:
-    """Yield the text of a file in blocks, decoded strictly as UTF-8 and otherwise
-    unchanged (no newline translation).
+    """Yield the text of a file in blocks: strict UTF-8, newlines as they are.
 
     Args:
         path: the file.
@@ -207,10 +195,8 @@ def read_json(path: str | os.PathLike[str], what: str) -> dict[str, Any]:
             f"{path} is not {what}: no valid JSON at {place} (cut off, or another kind "
             "of file)"
         ) from None
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # a number of thousands of digits, thousands of brackets
+    # a number of thousands of digits, thousands of brackets
+    except (ValueError, RecursionError) as error:
         raise ValueError(
             f"{path} is not {what}: its JSON cannot be read ({error})"
         ) from None
@@ -261,15 +247,16 @@ def iter_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     return found
 
 
+def _create(path: Path) -> None:
+    """Make an empty file that was not there; the system applies the umask, which Python
+    could not read without changing it for all threads.
+    """
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+
+
 def _flush_to_disk(path: Path) -> None:
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _swap(temporary: Path, final: Path, retired: Path) -> None:

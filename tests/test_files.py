@@ -1,6 +1,10 @@
+import contextlib
 import errno
 import json
 import os
+import stat
+import threading
+import time
 
 import pytest
 
@@ -18,6 +22,60 @@ def test_atomic_path_replaces_only_on_success(tmp_path):
         raise KeyboardInterrupt
     assert target.read_text() == "new"
     assert os.listdir(target.parent) == ["out.txt"]
+
+
+def test_no_file_is_readable_by_others_for_a_moment(tmp_path, monkeypatch):
+    """Two threads write under umask 077 while one looks at all permissions."""
+    seen, done = set(), threading.Event()
+
+    def write(name):
+        while not done.is_set():
+            files.atomic_write_text(tmp_path / name, "secret")
+            with files.atomic_folder(tmp_path / f"{name}-folder", lambda path: None):
+                pass
+            (tmp_path / f"plain-{name}").unlink(missing_ok=True)
+            (tmp_path / f"plain-{name}").touch()
+
+    umask = os.umask
+
+    def slow_umask(mask):
+        previous = umask(mask)
+        time.sleep(0.01)  # others take their turn before it is put back
+        return previous
+
+    monkeypatch.setattr(os, "umask", slow_umask)
+    old = umask(0o077)
+    writers = [threading.Thread(target=write, args=(name,)) for name in "ab"]
+    try:
+        for writer in writers:
+            writer.start()
+        end = time.monotonic() + 1
+        while time.monotonic() < end and len(seen) < 3:
+            for path in tmp_path.iterdir():
+                with contextlib.suppress(FileNotFoundError):
+                    status = path.stat()
+                    seen.add((stat.S_ISDIR(status.st_mode), status.st_mode & 0o777))
+    finally:
+        done.set()
+        for writer in writers:
+            writer.join()
+        umask(old)
+    assert seen == {(False, 0o600), (True, 0o700)}
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640)])
+def test_permissions_are_those_of_any_new_file(tmp_path, monkeypatch, umask, mode):
+    old = os.umask(umask)
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("changes all threads"))
+    try:
+        files.atomic_write_text(tmp_path / "file", "text")
+        with files.atomic_folder(tmp_path / "folder", lambda path: None):
+            pass
+    finally:
+        monkeypatch.undo()
+        os.umask(old)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == mode
+    assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o777 & ~umask
 
 
 def test_full_disk_is_one_line_that_names_the_file(tmp_path):

@@ -2,8 +2,9 @@
 
 A transfer (`transfer.py`) goes into `NAME.part` beside its final name. Whatever
 interrupts it, the part stays and the next call goes on from there; only when the part
-has the registered size and hash does it become NAME. A file that lies in the folder
-already is verified and used without a network. Only the standard library is needed.
+has the registered size and hash does it become NAME. One process at a time does this,
+and others wait for what it brings. A file that lies in the folder already is verified
+and used without a network. Only the standard library is needed.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import hashlib
 import logging
 import os
 import shutil
+import sys
 import zipfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from happyllm_support.files import atomic_path, atomic_write_json, home
 from happyllm_support.text.corpora.transfer import (
@@ -42,31 +44,31 @@ __all__ = [
     "verify",
 ]
 
-ALWAYS_VERIFY_BELOW = (
-    64 << 20
-)  # larger files are hashed once, and again when their size or date changes
+# Larger files are hashed once, and again when their size or date changes.
+ALWAYS_VERIFY_BELOW = 64 << 20
 
 _LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteFile:
-    """One file: where it lies below the cache folder, and what proves that it is the
-    right one.
+    """One file, and what proves that it is the right one.
+
+    Attributes:
+        path: where it lies below the cache folder, with forward slashes.
+        digest: `algorithm:hex`, such as `sha256:86c4...`.
+        size: bytes; None when only the hash is published.
+        urls: sources, tried in turn; none for a file that one has to put there oneself.
+        archive: a zip file that contains it.
+        member: its name inside the archive.
     """
 
     path: str
-    """Where it lies below the cache folder, with forward slashes."""
     digest: str
-    """`algorithm:hex`, such as `sha256:86c4...`."""
     size: int | None = None
-    """Bytes; None when only the hash is published."""
     urls: tuple[str, ...] = ()
-    """Sources, tried in turn; none for a file that one has to put there oneself."""
     archive: RemoteFile | None = None
-    """A zip file that contains it."""
     member: str = ""
-    """Its name inside the archive."""
 
     @property
     def algorithm(self) -> str:
@@ -101,7 +103,6 @@ def fetch_file(
         _remember(target, file)
     elif file.urls:
         _download(file, target, progress)
-        _remember(target, file)
     else:
         raise ValueError(
             f"{file.path} has no download; put the file ({_identity(file)}) at {target}"
@@ -110,9 +111,7 @@ def fetch_file(
 
 
 def is_cached(file: RemoteFile, folder: Path | None = None) -> bool:
-    """Whether a file of the right name and size is there (its hash is checked when it
-    is used).
-    """
+    """Whether a file of this name and size is there; its hash is checked in use."""
     target = (home() if folder is None else folder) / file.path
     return target.is_file() and file.size in (None, target.stat().st_size)
 
@@ -154,39 +153,42 @@ def hash_file(path: Path, algorithm: str = "sha256") -> str:
 
 
 def _download(file: RemoteFile, target: Path, progress: Progress | None) -> None:
-    """Get `file` from the first source that has it."""
+    """Get `file` from the first source that has it, or wait for who is doing so."""
     part = target.with_name(target.name + ".part")
-    failures: list[str] = []
-    wrong_content = False
     with _disk_errors(part, file):
         target.parent.mkdir(parents=True, exist_ok=True)
-        _require_space(part, file)
-        for url in file.urls:
-            try:
-                resumed = transfer(url, part, size=file.size, progress=progress)
-                if (
-                    found := hash_file(part, file.algorithm)
-                ) != file.digest and resumed:
-                    # the beginning may have been of another version: once more from the
-                    # start
-                    part.unlink()
-                    transfer(url, part, size=file.size, progress=progress)
-                    found = hash_file(part, file.algorithm)
-            except BrokenOffError as failure:
-                failures.append(f"{url}: {failure}")
-                _drop_empty(part)
-                continue
-            if found == file.digest:
-                os.replace(part, target)
-                notes_path(part).unlink(missing_ok=True)
-                return
-            part.unlink()
+        with _one_at_a_time(target):
+            if target.exists():  # another process has brought it meanwhile
+                verify(target, file)
+            else:
+                _download_alone(file, target, part, progress)
+                _remember(target, file)
+
+
+def _download_alone(
+    file: RemoteFile, target: Path, part: Path, progress: Progress | None
+) -> None:
+    failures: list[str] = []
+    wrong_content = False
+    _require_space(part, file)
+    for url in file.urls:
+        try:
+            found = _transferred(file, url, part, progress)
+        except BrokenOffError as failure:
+            failures.append(f"{url}: {failure}")
             _drop_empty(part)
-            wrong_content = True
-            failures.append(
-                f"{url}: the content has {found}, expected {file.digest}; it was "
-                "refused and deleted"
-            )
+            continue
+        if found == file.digest:
+            os.replace(part, target)
+            notes_path(part).unlink(missing_ok=True)
+            return
+        part.unlink()
+        _drop_empty(part)
+        wrong_content = True
+        failures.append(
+            f"{url}: the content has {found}, expected {file.digest}; it was "
+            "refused and deleted"
+        )
     kept = (
         f"; {size_of(part):,} bytes are kept in {part.name} and resumed"
         if size_of(part)
@@ -194,11 +196,56 @@ def _download(file: RemoteFile, target: Path, progress: Progress | None) -> None
     )
     by_hand = f"or put the file ({_identity(file)}) at {target} by hand"
     message = (
-        f"cannot fetch {target.name} from {'; '.join(failures)}{kept}; try "
-        "again "
-        f"later, {by_hand}"
+        f"cannot fetch {target.name} from {'; '.join(failures)}{kept}; "
+        f"try again later, {by_hand}"
     )
     raise ValueError(message) if wrong_content else DownloadError(message)
+
+
+def _transferred(
+    file: RemoteFile, url: str, part: Path, progress: Progress | None
+) -> str:
+    """Complete the part and return its digest."""
+    resumed = transfer(url, part, size=file.size, progress=progress)
+    found = hash_file(part, file.algorithm)
+    if found != file.digest and resumed:
+        # the beginning may have been of another version: once more from the start
+        part.unlink()
+        transfer(url, part, size=file.size, progress=progress)
+        found = hash_file(part, file.algorithm)
+    return found
+
+
+@contextmanager
+def _one_at_a_time(target: Path) -> Generator[None]:
+    """Let one process (or thread) at a time get `target`; the others wait here."""
+    if sys.platform == "win32":  # which has no flock
+        yield
+        return
+    import fcntl
+
+    lock = target.with_name(f".{target.name}.lock")
+    while True:
+        with open(lock, "ab") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                _LOGGER.warning("another process is downloading %s; waiting", target)
+                fcntl.flock(stream, fcntl.LOCK_EX)
+            if not _is_open_as(lock, stream):
+                continue  # who held it has deleted it
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
+            return
+
+
+def _is_open_as(path: Path, stream: IO[bytes]) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(stream.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def _extract(archive: Path, file: RemoteFile, target: Path) -> None:
@@ -230,9 +277,7 @@ def _extract(archive: Path, file: RemoteFile, target: Path) -> None:
 
 @contextmanager
 def _disk_errors(part: Path, file: RemoteFile) -> Generator[None]:
-    """Network failures have been dealt with inside: an OSError that comes out is about
-    the disk.
-    """
+    """Explain an OSError; those of the network have been dealt with inside."""
     try:
         yield
     except DownloadError:
@@ -247,8 +292,7 @@ def _disk_errors(part: Path, file: RemoteFile) -> Generator[None]:
         )
         advice = "free space or point HAPPYLLM_HOME to another folder"
         message = (
-            f"cannot write {part.with_suffix('')} ({_identity(file)}): "
-            f"{reason}; "
+            f"cannot write {part.with_suffix('')} ({_identity(file)}): {reason}; "
             f"{kept}; {advice}"
         )
         raise DownloadError(message) from error
@@ -266,8 +310,8 @@ def _require_space(part: Path, file: RemoteFile) -> None:
     if missing > free:
         raise DownloadError(
             f"not enough space for {part.with_suffix('')}: {missing:,} bytes are "
-            f"needed and {free:,} are free; "
-            "free space or point HAPPYLLM_HOME to another folder"
+            f"needed and {free:,} are free; free space or point HAPPYLLM_HOME to "
+            "another folder"
         )
 
 
@@ -277,7 +321,7 @@ def _remember(path: Path, file: RemoteFile) -> None:
             atomic_write_json(_stamp_path(path), _stamp(path, file))
         except (
             OSError
-        ) as error:  # a cache that may only be read: the next use hashes again
+        ) as error:  # a cache that may only be read: hashed again next time
             _LOGGER.debug("cannot note the verification of %s: %s", path, error)
 
 

@@ -16,11 +16,9 @@ import http.client
 import json
 import os
 import re
-import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -35,9 +33,7 @@ TIMEOUT_SECONDS = 30.0
 
 
 class DownloadError(OSError):
-    """A transfer that did not come to its end; the message is one line and says what to
-    do.
-    """
+    """A transfer that did not come to its end; one line that says what to do."""
 
 
 class BrokenOffError(Exception):
@@ -47,7 +43,7 @@ class BrokenOffError(Exception):
 def transfer(
     url: str, part: Path, *, size: int | None = None, progress: Progress | None = None
 ) -> bool:
-    """Append to `part` what it lacks of the file at `url`.
+    """Append to `part`, which nobody else writes, what it lacks of the file at `url`.
 
     Args:
         url: http, https or file.
@@ -62,10 +58,9 @@ def transfer(
     Raises:
         BrokenOffError: the source does not answer, offers another size, or stops early.
             What came is kept.
-        DownloadError: another process is writing the part.
         OSError: the disk.
     """
-    with _only_writer(part) as stream:
+    with open(part, "a+b", buffering=0) as stream:
         offset = size_of(part)
         if offset and offset == size:
             return True
@@ -91,8 +86,8 @@ def transfer(
 
 
 def _open(url: str, offset: int, part: Path) -> Any:
-    # Some servers turn away Python's own agent name; a compressed transfer could not be
-    # resumed.
+    # Some servers turn away Python's own agent name; and a compressed transfer could
+    # not be resumed.
     headers = {"User-Agent": "happyllm", "Accept-Encoding": "identity"}
     if offset:
         headers["Range"] = f"bytes={offset}-"
@@ -106,9 +101,8 @@ def _open(url: str, offset: int, part: Path) -> Any:
         )
     except urllib.error.HTTPError as error:
         error.close()
-        if (
-            error.code == 416 and offset
-        ):  # nothing lies behind the part: it is not a beginning of this file
+        # nothing lies behind the part: it is not a beginning of this file
+        if error.code == 416 and offset:
             os.truncate(part, 0)
             return _open(url, 0, part)
         raise BrokenOffError(f"HTTP status {error.code} {error.reason}") from None
@@ -143,9 +137,7 @@ def _copy(
 
 
 def _continues(response: Any, offset: int, part: Path, url: str) -> bool:
-    """Whether a partial response goes on where the part ends, in the same version of
-    the file.
-    """
+    """Whether a partial response goes on where the part ends, in the same version."""
     found = re.fullmatch(
         r"bytes (\d+)-\d+/(?:\d+|\*)", response.headers.get("Content-Range", "")
     )
@@ -162,24 +154,6 @@ def _continues(response: Any, offset: int, part: Path, url: str) -> bool:
 def _announced_total(response: Any, begin: int) -> int | None:
     length = response.headers.get("Content-Length")
     return begin + int(length) if length is not None and length.isdigit() else None
-
-
-@contextmanager
-def _only_writer(part: Path) -> Generator[IO[bytes]]:
-    """Open the part for appending, for one process at a time."""
-    with open(part, "a+b", buffering=0) as stream:
-        if sys.platform != "win32":
-            import fcntl
-
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                message = (
-                    f"another process is downloading {part.with_suffix('')}; "
-                    "wait for it and try again"
-                )
-                raise DownloadError(message) from None
-        yield stream
 
 
 def notes_path(part: Path) -> Path:

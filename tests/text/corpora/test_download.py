@@ -8,8 +8,12 @@ import os
 import resource
 import shutil
 import socket
+import subprocess
+import sys
 import threading
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -35,6 +39,7 @@ class Source:
         self.ranges = True
         self.heeds_if_range = True
         self.stop_after = None
+        self.delay = 0.0
         self.status = None
         self.requests = []
 
@@ -49,6 +54,7 @@ def source(monkeypatch):
             state.requests.append(
                 (self.path, self.headers.get("Range"), self.headers.get("If-Range"))
             )
+            time.sleep(state.delay)
             if state.status is not None:
                 self.send_error(state.status)
                 return
@@ -85,9 +91,8 @@ def source(monkeypatch):
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.handle_error = lambda *args: (
-        None
-    )  # a client that hangs up is part of the tests
+    # a client that hangs up is part of the tests
+    server.handle_error = lambda *args: None
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     state.url = f"http://127.0.0.1:{server.server_port}/file.bin"
     yield state
@@ -354,17 +359,54 @@ def test_cache_folder_that_is_a_file(tmp_path, source):
         fetch_file(remote(source.url), tmp_path)
 
 
-def test_two_processes_do_not_write_one_part(tmp_path, source):
-    import fcntl
+def test_two_processes_that_want_one_file_transfer_it_once(tmp_path, source):
+    """The second one waits, also while the first compares hashes."""
+    script = (
+        "import sys, time; from pathlib import Path\n"
+        "from happyllm_support.text.corpora import download\n"
+        "true_hash = download.hash_file\n"
+        "def slow_hash(*given): time.sleep(1); return true_hash(*given)\n"
+        "download.hash_file = slow_hash\n"
+        f"file = download.RemoteFile(path='sub/file.bin', size={len(CONTENT)},\n"
+        f"    digest={DIGEST!r}, urls=({source.url!r},))\n"
+        "print(download.fetch_file(file, Path(sys.argv[1])))\n"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(tmp_path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    texts = [process.communicate(timeout=60) for process in processes]
+    assert [out.strip() for out, _ in texts] == [str(tmp_path / "sub/file.bin")] * 2
+    assert sorted(error.strip() for _, error in texts) == [
+        "",
+        f"another process is downloading {tmp_path / 'sub/file.bin'}; waiting",
+    ]
+    assert len(source.requests) == 1 and names(tmp_path) == ["file.bin"]
+    assert (tmp_path / "sub/file.bin").read_bytes() == CONTENT
 
-    (tmp_path / "sub").mkdir()
-    with open(tmp_path / "sub/file.bin.part", "ab") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(
-            DownloadError, match=r"another process is downloading .*file\.bin; wait"
-        ):
-            fetch_file(remote(source.url), tmp_path)
+
+def test_many_threads_that_want_one_file_get_it_whole(tmp_path, source):
+    source.delay = 0.05
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(
+            pool.map(lambda _: fetch_file(remote(source.url), tmp_path), [0] * 8)
+        )
+    assert {path.read_bytes() for path in paths} == {CONTENT}
+    assert len(source.requests) == 1 and names(tmp_path) == ["file.bin"]
+
+
+def test_who_waited_goes_on_where_the_other_stopped(tmp_path, source):
+    """The first one is interrupted; the lock that it leaves behind stops nobody."""
+    begun(tmp_path, source)
+    (tmp_path / "sub/.file.bin.lock").touch()  # of a process that was killed
     assert fetch_file(remote(source.url), tmp_path).read_bytes() == CONTENT
+    assert source.requests == [("/file.bin", "bytes=300000-", '"v1"')]
+    assert names(tmp_path) == ["file.bin"]
 
 
 def test_file_without_source_says_where_to_put_it(tmp_path):
