@@ -14,7 +14,8 @@ import inspect
 import math
 import textwrap
 from collections.abc import Sequence
-from typing import Any, SupportsFloat
+from functools import cached_property, partial, partialmethod
+from typing import Any, SupportsFloat, cast
 
 
 class ClaimError(AssertionError):
@@ -65,8 +66,7 @@ def claim(
 
 
 def measured(name: str, value: SupportsFloat | str, unit: str = "") -> None:
-    """Print a value that differs from machine to machine, without asserting anything
-    about it.
+    """Print a value that differs from machine to machine, and assert nothing.
 
     Args:
         name: what was measured.
@@ -79,9 +79,7 @@ def measured(name: str, value: SupportsFloat | str, unit: str = "") -> None:
 
 
 class Markdown:
-    """An output in Markdown: rendered in the book, in Jupyter and on Git hosts, and
-    compared by nbval.
-    """
+    """An output in Markdown, rendered wherever notebooks are, and compared by nbval."""
 
     def __init__(self, source: str) -> None:
         self.source = source
@@ -94,8 +92,7 @@ class Markdown:
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Display a table; numbers are aligned to the right and rounded to four significant
-    digits.
+    """Display a table; numbers lie to the right, rounded to four significant digits.
 
     Only for values that are the same on every machine: nbval compares each of them.
 
@@ -123,9 +120,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 
 class Listing:
-    """Source code that displays itself: highlighted where Markdown is rendered, plain
-    elsewhere.
-    """
+    """Source code, highlighted where Markdown is rendered and plain elsewhere."""
 
     def __init__(self, source: str, origin: str) -> None:
         self.source = source
@@ -139,11 +134,11 @@ class Listing:
 
 
 def show(*objects: Any, doc: bool = True) -> None:
-    """Display the source of functions, classes, methods or modules, as it stands in the
-    installed package.
+    """Display the source of functions, classes or modules as it is installed.
 
     Args:
-        objects: what to show, in this order.
+        objects: what to show, in this order. A property, a cached property, a partial
+            and the like show the function that they hold.
         doc: keep the docstrings; without them a listing shows the working lines only.
 
     Raises:
@@ -153,19 +148,38 @@ def show(*objects: Any, doc: bool = True) -> None:
     import IPython.display as notebook
 
     for thing in objects:
-        thing = getattr(thing, "fget", thing)  # a property shows its getter
+        held = _function_in(thing)
         try:
-            source = textwrap.dedent(inspect.getsource(thing)).rstrip()
-        except (TypeError, OSError):
-            allowed = "a function, class, method or module written in Python"
+            source = textwrap.dedent(inspect.getsource(held)).rstrip()
+            source = source if doc else _without_docstrings(source)
+        except (TypeError, OSError, SyntaxError):
             raise ValueError(
-                f"show: {thing!r} has no Python source; pass {allowed}"
+                f"show: {_one_line(thing)} has no Python source of its own; expected "
+                "a function, class, method, property or module written in Python"
             ) from None
-        module = inspect.getmodule(thing)
+        module = inspect.getmodule(held)
         origin = module.__name__ if module else "unknown module"
-        notebook.display(
-            Listing(source if doc else _without_docstrings(source), origin)
-        )
+        notebook.display(Listing(source, origin))
+
+
+def _function_in(thing: Any) -> Any:
+    """What a property, a class method, a partial holds; `inspect` sees through other
+    wrappers itself.
+    """
+    while True:
+        if isinstance(thing, property):
+            thing = thing.fget
+        elif isinstance(thing, classmethod | staticmethod):
+            thing = cast(Any, thing).__func__
+        elif isinstance(thing, cached_property | partial | partialmethod):
+            thing = cast(Any, thing).func
+        else:
+            return thing
+
+
+def _one_line(thing: object) -> str:
+    text = " ".join(repr(thing).split())
+    return text if len(text) <= 80 else text[:79] + "…"
 
 
 def _cell(value: object) -> str:
@@ -211,9 +225,7 @@ def _as_stated(bound: float) -> str:
 
 
 def _format(number: float) -> str:
-    """Four significant digits, thousands separated, no exponent between 0.001 and a
-    billion.
-    """
+    """Four significant digits; no exponent between 0.001 and a billion."""
     if number == 0 or not math.isfinite(number):
         return f"{number:g}"
     if number == int(number) and abs(number) < 1e12:

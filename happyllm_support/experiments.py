@@ -9,6 +9,7 @@ experiment's own code, so that a test notices when the code has changed since.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.util
 import inspect
@@ -22,34 +23,30 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from happyllm_support.files import atomic_write_json
 from happyllm_support.machine.hardware import inspect_cpu
 
 Config = Mapping[str, int | float | str | bool]
 
-
 SCALES = ("cpu", "gpu")
 
 
 def chosen_scale() -> str:
-    """The preset that the environment variable `SCALE` asks for: `cpu` (also where it
-    is not set) or `gpu`.
+    """The preset that the environment variable `SCALE` asks for, `cpu` by default.
 
     Raises:
-        ValueError: another value, which would otherwise run at another size than was
-            meant.
+        ValueError: another value than `cpu` and `gpu`.
     """
     scale = os.environ.get("SCALE") or "cpu"
     if scale not in SCALES:
-        raise ValueError(f"SCALE is {scale!r}; allowed are {' and '.join(SCALES)}")
+        raise ValueError(f"SCALE is {scale!r}; expected {' or '.join(SCALES)}")
     return scale
 
 
 def chosen_workers() -> int:
-    """How many runs at a time the environment variable `WORKERS` asks for; 1 where it
-    is not set.
+    """How many runs at a time the environment variable `WORKERS` asks for, or 1.
 
     Raises:
         ValueError: something that is not a positive whole number.
@@ -62,8 +59,7 @@ def chosen_workers() -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """A function of (configuration, seed), and the combinations for which it is
-    recorded.
+    """A function of (configuration, seed), and for which of them it is recorded.
 
     Attributes:
         name: what the chapter calls it; unique within the chapter.
@@ -82,17 +78,58 @@ class Experiment:
 
     def combinations(self, scale: str = "cpu") -> Iterator[tuple[Config, int]]:
         """Every (configuration, seed) of a scale, in the order in which they run."""
-        for config in (
-            self.configs if scale == "cpu" else self.gpu_configs or self.configs
-        ):
-            for seed in self.seeds:
-                yield config, seed
+        configs = self.configs
+        if scale == "gpu" and self.gpu_configs:
+            configs = self.gpu_configs
+        return ((config, seed) for config in configs for seed in self.seeds)
 
     @property
     def code_hash(self) -> str:
-        """SHA-256 (16 hex digits) of the source of the file that defines `run`."""
-        source = inspect.getsource(inspect.getmodule(self.run) or self.run)
-        return hashlib.sha256(source.encode("utf-8")).hexdigest()[:16]
+        """`code_hash` of the file that defines `run`."""
+        return code_hash(inspect.getsource(inspect.getmodule(self.run) or self.run))
+
+
+def code_hash(source: str) -> str:
+    """Return a hash of what a file of experiments computes.
+
+    It covers all code of the file: functions, constants, defaults, `EXPERIMENTS` with
+    their configurations and seeds. It does not cover formatting, comments, docstrings
+    and import statements, so that a module may move without an hour of runs being lost;
+    nor the package that the file imports, which the run that a chapter repeats live
+    guards.
+
+    Args:
+        source: the text of a Python file.
+
+    Returns:
+        16 hexadecimal digits of SHA-256, the same for every version of Python.
+    """
+    code = json.dumps(_code_alone(ast.parse(source)))
+    return hashlib.sha256(code.encode("ascii")).hexdigest()[:16]
+
+
+def _code_alone(node: object) -> object:
+    """A syntax tree as nested lists. Empty fields, of which every version of Python has
+    others, are left out.
+    """
+    if isinstance(node, ast.AST):
+        fields = [
+            [name, _code_alone(value)]
+            for name, value in ast.iter_fields(node)
+            if value is not None and value != []
+        ]
+        return [type(node).__name__, *fields]
+    if isinstance(node, list):
+        statements = cast(list[object], node)
+        return [_code_alone(each) for each in statements if not _does_nothing(each)]
+    return repr(node)
+
+
+def _does_nothing(statement: object) -> bool:
+    """Whether it is an import statement, a docstring, or another string by itself."""
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+        return isinstance(statement.value.value, str)
+    return isinstance(statement, ast.Import | ast.ImportFrom)
 
 
 def load_experiments(path: str | os.PathLike[str]) -> list[Experiment]:
@@ -109,9 +146,8 @@ def load_experiments(path: str | os.PathLike[str]) -> list[Experiment]:
             "EXPERIMENTS"
         )
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = (
-        module  # through which `inspect.getsource` finds the code of a function
-    )
+    # through which `inspect.getsource` finds the code of a function
+    sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     experiments: list[Experiment] | None = getattr(module, "EXPERIMENTS", None)
     if not experiments:
@@ -154,8 +190,7 @@ def record(
     workers: int = 1,
     progress: Callable[[str], None] = lambda line: None,
 ) -> int:
-    """Run the combinations that are not on record for the present code, and store each
-    as soon as it is done.
+    """Run what is not on record for the present code, and store each run at its end.
 
     Args:
         experiment: what to run.
@@ -207,9 +242,7 @@ def record(
 def _outcomes(
     experiment: Experiment, combinations: Sequence[tuple[Config, int]], workers: int
 ) -> Iterator[tuple[Config, int, dict[str, Any], float]]:
-    """Run combinations and yield (configuration, seed, result, seconds) as they are
-    done.
-    """
+    """Run combinations and yield (configuration, seed, result, seconds) of each."""
     if workers == 1 or len(combinations) < 2:
         for config, seed in combinations:
             yield config, seed, *_timed(experiment, config, seed)
@@ -239,9 +272,7 @@ def _timed(
 def _run_in_process(
     file: str, name: str, config: Config, seed: int
 ) -> tuple[dict[str, Any], float]:
-    """What a worker does: read the experiment from its file, since functions of such
-    files cannot be sent.
-    """
+    """Read an experiment from its file, whose functions cannot be sent, and run it."""
     experiment = next(e for e in load_experiments(file) if e.name == name)
     return _timed(experiment, config, seed)
 

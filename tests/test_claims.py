@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 
@@ -114,9 +116,78 @@ def test_show_without_docstrings_keeps_comments_and_still_compiles(monkeypatch):
     compile(cls.source, "cls", "exec")
 
 
-def test_show_refuses_what_has_no_source():
-    with pytest.raises(ValueError, match="show: 3 has no Python source"):
-        show(3)
+class Wrapped:
+    """Functions inside the wrappers of Python and of functools."""
+
+    @functools.cached_property
+    def kept(self):
+        """Once."""
+        return 1
+
+    @classmethod
+    def of_class(cls):
+        return 2
+
+    @staticmethod
+    def alone():
+        return 3
+
+    @functools.lru_cache  # noqa: B019  (never called)
+    def remembered(self):
+        return 4
+
+    half = property(functools.partial(sample))
+    one = functools.partialmethod(remembered)
+    nothing = property()
+
+
+@pytest.mark.parametrize(
+    ("name", "last_line"),
+    [
+        ("kept", "return 1"),
+        ("of_class", "return 2"),
+        ("alone", "return 3"),
+        ("remembered", "return 4"),
+        ("half", "return x + 1"),
+        ("one", "return 4"),
+    ],
+)
+def test_show_sees_through_wrappers(monkeypatch, name, last_line):
+    for wrapper in (getattr(Wrapped, name), vars(Wrapped)[name]):
+        if name != "one" or isinstance(wrapper, functools.partialmethod):
+            (listing,) = shown(monkeypatch, wrapper, doc=False)
+            assert listing.source.splitlines()[-1].strip() == last_line
+            assert listing.origin == __name__
+
+
+def test_show_of_a_cached_property_is_its_whole_source(monkeypatch):
+    (listing,) = shown(monkeypatch, Wrapped.kept)
+    assert listing.source == (
+        '@functools.cached_property\ndef kept(self):\n    """Once."""\n    return 1'
+    )
+
+
+LAMBDAS = [
+    lambda x: x,
+    lambda x: -x]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("thing", "options"),
+    [
+        (3, {}),
+        (None, {}),
+        (print, {}),
+        (Sample(), {}),
+        (Wrapped.nothing, {}),
+        (np.zeros((50, 2)), {}),
+        (LAMBDAS[1], {"doc": False}),  # its line is no Python by itself
+    ],
+)
+def test_show_refuses_in_one_line_what_has_no_source(thing, options):
+    with pytest.raises(ValueError, match=r"^show: .* has no Python source") as caught:
+        show(thing, **options)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 250
 
 
 def test_table_aligns_numbers_and_rounds(monkeypatch):

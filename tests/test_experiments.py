@@ -10,6 +10,7 @@ import pytest
 from happyllm_support.experiments import (
     chosen_scale,
     chosen_workers,
+    code_hash,
     is_current,
     load_experiments,
     load_records,
@@ -26,7 +27,15 @@ def run(config, seed):
         raise RuntimeError("power cut")
     return {"value": config["n"] * 10 + seed}
 
-EXPERIMENTS = [Experiment(name="tens", run=run, configs=[{"n": 1}, {"n": 2}], gpu_configs=[{"n": 9}], seeds=(0, 1))]
+EXPERIMENTS = [
+    Experiment(
+        name="tens",
+        run=run,
+        configs=[{"n": 1}, {"n": 2}],
+        gpu_configs=[{"n": 9}],
+        seeds=(0, 1),
+    )
+]
 """
 
 
@@ -65,8 +74,13 @@ def test_two_workers_record_what_one_does(tmp_path):
     assert (
         record(experiment, tmp_path / "two.json", workers=2, progress=lines.append) == 4
     )
-    one, two = ([(r["config"], r["seed"], r["result"]) for r in load_records(tmp_path / f, "tens")] for f in
-                ("one.json", "two.json"))  # fmt: skip
+    one, two = (
+        [
+            (run["config"], run["seed"], run["result"])
+            for run in load_records(tmp_path / file, "tens")
+        ]
+        for file in ("one.json", "two.json")
+    )
     assert one == two and len(lines) == 4
     assert record(experiment, tmp_path / "two.json", workers=2) == 0
 
@@ -128,7 +142,7 @@ def test_another_scale_is_refused_by_every_tool(monkeypatch, capsys):
         assert call() == code
         error = capsys.readouterr().err
         assert (
-            error.endswith("error: SCALE is 'GPU'; allowed are cpu and gpu\n")
+            error.endswith("error: SCALE is 'GPU'; expected cpu or gpu\n")
             and error.count("\n") == 1
         )
 
@@ -145,6 +159,84 @@ def test_errors_are_one_line(tmp_path, capsys):
     assert capsys.readouterr().err.startswith(
         "experiments: error: none for 99; there are:"
     )
+
+
+CODE = '''"""What it measures."""
+
+import math
+from happyllm_support.experiments import Config, Experiment
+
+SIZES = (16, 32)
+
+
+def run(config: Config, seed: int, power: float = 2.0) -> dict:
+    """Measure it."""
+    from happyllm_support.model import gpt2
+
+    # a comment
+    name = f"{gpt2} of size {config['n']}"
+    return {"value": math.pow(config["n"], power) + seed, "name": name, "none": None}
+
+
+CONFIGS = [{"n": n} for n in SIZES]
+EXPERIMENTS = [Experiment(name="powers", run=run, configs=CONFIGS, seeds=(0, 1))]
+'''
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"""What it measures."""\n', ""),
+        ("Measure it.", "Measure it,\n    reflowed."),
+        ('    """Measure it."""\n', ""),
+        ("    # a comment\n", ""),
+        ("import math\n", "import math  # why\nimport sys\n"),
+        (
+            "happyllm_support.model import gpt2",
+            "happyllm_support.models.all import gpt2",
+        ),
+        ("SIZES = (16, 32)", "SIZES = (\n    16,\n    32,\n)"),
+        ('"value"', "'value'"),
+        ("f\"{gpt2} of size {config['n']}\"", 'f"{gpt2} of " f"size {config[\'n\']}"'),
+        ("run=run, ", "run=run,\n    "),
+        ("+ seed", "+ (seed)"),
+    ],
+)
+def test_what_changes_no_result_does_not_change_the_hash(old, new):
+    assert CODE.count(old) == 1
+    assert code_hash(CODE.replace(old, new)) == code_hash(CODE)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("(16, 32)", "(16, 33)"),
+        ("(16, 32)", "(32, 16)"),
+        ("power: float = 2.0", "power: float = 2"),
+        ("power: float = 2.0", "power: float"),
+        ("+ seed", "- seed"),
+        ("math.pow", "math.fmod"),
+        (" of size ", " of  size "),
+        ('"none": None', '"none": False'),
+        ("seeds=(0, 1)", "seeds=(0,)"),
+        ('{"n": n}', '{"n": n, "m": 1}'),
+        ("    return {", "    return -{"),
+        ("EXPERIMENTS = ", "del SIZES\nEXPERIMENTS = "),
+    ],
+)
+def test_what_may_change_a_result_changes_the_hash(old, new):
+    assert CODE.count(old) == 1
+    assert code_hash(CODE.replace(old, new)) != code_hash(CODE)
+
+
+def test_the_hash_of_an_experiment_is_that_of_its_file(tmp_path):
+    path = write(tmp_path)
+    (experiment,) = load_experiments(path)
+    assert experiment.code_hash == code_hash(path.read_text("utf-8"))
+    assert len(experiment.code_hash) == 16
+    assert (
+        code_hash("x = 1") == "da0eec318d72d7cf"
+    )  # the same for every version of Python
 
 
 FILES = sorted(tool.FOLDER.glob("[0-9][0-9]_*.py"))

@@ -26,38 +26,32 @@ import torch
 
 FLOAT_BYTES = 4  # torch.float32
 COLUMNS = 4096
-SIZE = {
-    "cpu": 1024,
-    "cuda": 8192,
-}  # side of the matrices to multiply, large enough to keep all units busy
-MEGABYTES = {
-    "cpu": 256,
-    "cuda": 4096,
-}  # to read, more than one program keeps in the caches
+# Side of the matrices to multiply, large enough to keep all units busy.
+SIZE = {"cpu": 1024, "cuda": 8192}
+# To read, more than one program keeps in the caches.
+MEGABYTES = {"cpu": 256, "cuda": 4096}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Roofline:
-    """The two limits of a machine, in single precision."""
+    """The two limits of a machine, in single precision.
+
+    Attributes:
+        flops_per_s: floating-point operations per second of a large matrix product.
+        bytes_per_s: bytes per second read from main memory by a matrix-vector product.
+    """
 
     flops_per_s: float
-    """Floating-point operations per second of a large matrix product."""
     bytes_per_s: float
-    """Bytes per second read from main memory by a matrix-vector product."""
 
     def __post_init__(self) -> None:
-        for name, value in (
-            ("flops_per_s", self.flops_per_s),
-            ("bytes_per_s", self.bytes_per_s),
-        ):
+        for name, value in vars(self).items():
             if not (value > 0 and math.isfinite(value)):
                 raise ValueError(f"{name} is {value}; expected a positive number")
 
     @property
     def ridge(self) -> float:
-        """The intensity (FLOP per byte) from which on arithmetic is the limit, and no
-        longer memory.
-        """
+        """The intensity (FLOP per byte) from which on arithmetic is the limit."""
         return self.flops_per_s / self.bytes_per_s
 
     def attainable(self, intensity: float) -> float:
@@ -79,8 +73,7 @@ class Roofline:
         bytes_per_parameter: float = FLOAT_BYTES,
         rows: int = 1,
     ) -> float:
-        """Highest possible number of tokens per second, over all rows, of a model that
-        is read once for each step.
+        """Most tokens per second, over all rows, of a model read once per step.
 
         A step makes one token for every row. It reads
         `n_parameters * bytes_per_parameter` bytes, whatever the number of rows, and
@@ -116,8 +109,7 @@ def measure_roofline(
     megabytes: int | None = None,
     runs: int = 7,
 ) -> Roofline:
-    """Measure this machine with the threads that torch uses now; about two seconds on
-    one core.
+    """Measure this machine with the threads that torch uses now, in about 2 s a core.
 
     Args:
         device: where to measure, `cpu` or `cuda`.
@@ -128,17 +120,11 @@ def measure_roofline(
         runs: how many times; the fastest counts.
 
     Raises:
-        ValueError: an unknown device, or a number below 1.
+        ValueError: an unknown device, a GPU that is not there, a number below 1.
     """
-    kind = device.partition(":")[0]
-    if kind not in SIZE:
-        raise ValueError(
-            f"device is {device!r}; allowed are {', '.join(map(repr, SIZE))}"
-        )
-    size, megabytes = (
-        SIZE[kind] if size is None else size,
-        MEGABYTES[kind] if megabytes is None else megabytes,
-    )
+    kind = _checked(device)
+    size = SIZE[kind] if size is None else size
+    megabytes = MEGABYTES[kind] if megabytes is None else megabytes
     return Roofline(
         flops_per_s=matmul_flops_per_s(device, size=size, runs=runs),
         bytes_per_s=read_bytes_per_s(device, megabytes=megabytes, runs=runs),
@@ -148,39 +134,36 @@ def measure_roofline(
 def matmul_flops_per_s(
     device: str = "cpu", *, size: int = 1024, runs: int = 7
 ) -> float:
-    """FLOP per second of a product of two (size, size) fp32 matrices, counted as
-    `2 * size**3`.
-    """
+    """FLOP per second of a product of (size, size) fp32 matrices, `2 * size**3`."""
+    _checked(device)
     _require_positive("size", size)
-    left, right = (
-        torch.ones(size, size, device=device),
-        torch.ones(size, size, device=device),
-    )
+    left = torch.ones(size, size, device=device)
+    right = torch.ones(size, size, device=device)
     product = torch.empty(size, size, device=device)
-    seconds = fastest(
-        lambda: torch.mm(left, right, out=product), runs=runs, device=device
-    )
+
+    def multiply() -> None:
+        torch.mm(left, right, out=product)
+
+    seconds = fastest(multiply, runs=runs, device=device)
     return 2 * size**3 / seconds
 
 
 def read_bytes_per_s(
     device: str = "cpu", *, megabytes: int = 256, runs: int = 7
 ) -> float:
-    """Bytes per second at which a matrix-vector product, which uses every weight once,
-    reads its matrix.
-    """
+    """Bytes per second at which a matrix-vector product reads its matrix, once."""
+    _checked(device)
     _require_positive("megabytes", megabytes)
     rows = max(1, round(megabytes * 1e6 / (COLUMNS * FLOAT_BYTES)))
-    matrix = torch.ones(
-        rows, COLUMNS, device=device
-    )  # written, so that every page of memory exists
-    vector, product = (
-        torch.ones(COLUMNS, device=device),
-        torch.empty(rows, device=device),
-    )
-    seconds = fastest(
-        lambda: torch.mv(matrix, vector, out=product), runs=runs, device=device
-    )
+    # written, so that every page of memory exists
+    matrix = torch.ones(rows, COLUMNS, device=device)
+    vector = torch.ones(COLUMNS, device=device)
+    product = torch.empty(rows, device=device)
+
+    def read() -> None:
+        torch.mv(matrix, vector, out=product)
+
+    seconds = fastest(read, runs=runs, device=device)
     return rows * COLUMNS * FLOAT_BYTES / seconds
 
 
@@ -209,10 +192,21 @@ def fastest(run: Callable[[], Any], *, runs: int = 7, device: str = "cpu") -> fl
     return best
 
 
+def _checked(device: str) -> str:
+    """Return the kind of a device on which time can be measured."""
+    kind = device.partition(":")[0]
+    if kind not in SIZE:
+        allowed = " or ".join(map(repr, SIZE))
+        raise ValueError(f"device is {device!r}; expected {allowed}")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device is {device!r}, and torch sees no GPU; expected 'cpu'")
+    return kind
+
+
 def _nothing_to_wait_for() -> None:
     """Return at once: on a CPU, an operator has finished when its call returns."""
 
 
 def _require_positive(name: str, value: int) -> None:
     if value < 1:
-        raise ValueError(f"{name} is {value}; expected 1 or more")
+        raise ValueError(f"{name} is {value}; expected at least 1")

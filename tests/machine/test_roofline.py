@@ -92,7 +92,7 @@ def test_what_is_counted_is_what_is_done(monkeypatch):
 def test_measuring_takes_the_arguments_through():
     found = measure_roofline(size=64, megabytes=1, runs=1)
     assert found.flops_per_s > 0 and math.isfinite(found.bytes_per_s)
-    with pytest.raises(ValueError, match="runs is 0; expected 1 or more"):
+    with pytest.raises(ValueError, match="runs is 0; expected at least 1"):
         measure_roofline(size=8, megabytes=1, runs=0)
 
 
@@ -101,6 +101,7 @@ def test_measuring_takes_the_arguments_through():
 )
 def test_the_work_suits_the_device(monkeypatch, device, work):
     seen = {}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(
         roofline,
         "matmul_flops_per_s",
@@ -125,7 +126,7 @@ def test_the_work_suits_the_device(monkeypatch, device, work):
             "bytes_per_parameter is -1",
         ),
         (lambda: LAPTOP.tokens_per_s(1, rows=0), "rows is 0"),
-        (lambda: measure_roofline("tpu"), "device is 'tpu'; allowed are 'cpu', 'cuda'"),
+        (lambda: measure_roofline("tpu"), "device is 'tpu'; expected 'cpu' or 'cuda'"),
         (lambda: measure_roofline(size=0), "size is 0"),
         (lambda: matmul_flops_per_s(size=0), "size is 0"),
         (lambda: read_bytes_per_s(megabytes=0), "megabytes is 0"),
@@ -134,6 +135,22 @@ def test_the_work_suits_the_device(monkeypatch, device, work):
 def test_impossible_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    "measure", [measure_roofline, matmul_flops_per_s, read_bytes_per_s]
+)
+def test_a_device_without_time_or_without_hardware_is_refused(monkeypatch, measure):
+    """On "meta" nothing is computed, and so fast that any limit would be absurd."""
+    with pytest.raises(
+        ValueError, match=r"^device is 'meta'; expected 'cpu' or 'cuda'$"
+    ):
+        measure("meta")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(
+        ValueError, match=r"^device is 'cuda:0', and torch sees no GPU; expected 'cpu'$"
+    ):
+        measure("cuda:0")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
