@@ -1,6 +1,4 @@
-"""The rules of a grammar: items, variables, lines and beats, checked and made ready for
-use.
-"""
+"""The rules of a grammar: items, variables, lines and beats, checked and compiled."""
 
 from __future__ import annotations
 
@@ -13,8 +11,11 @@ _GAP = re.compile(r"\{(\w+)(?:\.(\w+))?\}")
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """A value of a variable: a key, and its word forms per language
-    (`forms["en"]["he"]`; the plain one is `""`).
+    """A value of a variable.
+
+    Attributes:
+        key: what it is called in facts and weights.
+        forms: its word forms per language, `forms["en"]["he"]`; the plain one is `""`.
     """
 
     key: str
@@ -24,13 +25,19 @@ class Item:
         return f"Item({self.key})"
 
 
-Context = dict[str, Item]
+Values = dict[str, Item]  # drawn so far, by the names of their variables
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variable:
-    """Something to be drawn: `weight(item, *values of given)`, 1 when absent, is
-    proportional to its probability.
+    """Something to be drawn.
+
+    Attributes:
+        name: what the gaps of lines call it.
+        pool: its possible values.
+        given: variables drawn before, which its probabilities depend on.
+        weight: `weight(item, *values of given)` is proportional to the probability of
+            an item; all are equally likely where it is None.
     """
 
     name: str
@@ -43,9 +50,13 @@ class Variable:
 class Line:
     """One way to tell a beat, in every language.
 
-    `when={"trait": {"shy": 4.0}}` multiplies the weight by 4 where the variable trait
-    has the item with the key shy. `then` names the beat that follows this line, where
-    it is not the one that follows its beat.
+    Attributes:
+        text: by language, with gaps such as `{hero.he}`.
+        weight: in proportion to its probability among the lines of the beat.
+        when: `{"trait": {"shy": 4.0}}` multiplies the weight by 4 where the variable
+            trait has the item with the key shy.
+        then: the beat that follows this line, where it is not the one that follows its
+            beat.
     """
 
     text: Mapping[str, str]
@@ -58,8 +69,12 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Beat:
-    """A step of a story: lines to choose from, and the name of the beat that follows
-    (None: the story ends).
+    """A step of a story.
+
+    Attributes:
+        name: of the step.
+        lines: to choose from.
+        then: name of the beat that follows; None where the story ends.
     """
 
     name: str
@@ -72,8 +87,14 @@ Part = str | tuple[str, str]  # literal words, or (variable, form)
 
 @dataclass(frozen=True)
 class CompiledLine:
-    """A line ready for use: its parts per language (with separator), the variables it
-    draws, the beat that follows.
+    """A line ready for use.
+
+    Attributes:
+        index: its number within the beat.
+        source: the line as it was declared.
+        parts: per language, the separator to the next beat included.
+        new: the variables that it draws, in order.
+        then: name of the beat that follows; None where the story ends.
     """
 
     index: int
@@ -85,14 +106,17 @@ class CompiledLine:
 
 @dataclass(frozen=True)
 class CompiledBeat:
-    """A beat ready for use: its lines, and the variables that their weights depend on."""
+    """A beat ready for use.
+
+    Attributes:
+        name: as it was declared.
+        lines: to choose from.
+        given: the variables that their weights depend on.
+    """
 
     name: str
     lines: tuple[CompiledLine, ...]
     given: tuple[str, ...]
-    bound: frozenset[
-        str
-    ]  # variables that are drawn before, on every path, among those that still matter here
 
 
 class Rules:
@@ -138,7 +162,7 @@ class Rules:
                 return
             if name not in self._sources:
                 raise ValueError(
-                    f"unknown beat {name!r}: allowed are {', '.join(self._sources)}"
+                    f"unknown beat {name!r}: expected {', '.join(self._sources)}"
                 )
             done[name] = False
             for then in successors(self._sources[name]):
@@ -181,11 +205,11 @@ class Rules:
                             f"beat {then!r}: {odd} is drawn on some ways to it and not "
                             "on others"
                         )
-            compiled[name] = CompiledBeat(name, tuple(lines), tuple(given), before)
+            compiled[name] = CompiledBeat(name, tuple(lines), tuple(given))
         return compiled
 
     def _matters(self) -> dict[str, frozenset[str]]:
-        """For each beat, the variables that it or a later one mentions or depends on."""
+        """Return per beat the variables that it or a later one mentions or needs."""
         matters: dict[str, frozenset[str]] = {}
         for name in reversed(self.order):
             source = self._sources[name]
@@ -213,7 +237,7 @@ class Rules:
     def _rank_of(self, name: str) -> int:
         if name not in self._rank:
             raise ValueError(
-                f"unknown variable {name!r}: allowed are {', '.join(self._rank)}"
+                f"unknown variable {name!r}: expected {', '.join(self._rank)}"
             )
         return self._rank[name]
 
@@ -222,7 +246,7 @@ class Rules:
     ) -> tuple[Variable, ...]:
         if set(line.text) != set(self._separators):
             raise ValueError(
-                f"{where}: has languages {sorted(line.text)}, allowed are exactly "
+                f"{where}: has languages {sorted(line.text)}, expected exactly "
                 f"{sorted(self._separators)}"
             )
         mentions = {
@@ -262,12 +286,12 @@ class Rules:
 
 
 def gaps(text: str) -> Iterator[tuple[str, str]]:
-    """The gaps of a template: "{hero.he} ran" -> ("hero", "he")."""
+    """Yield the gaps of a template: "{hero.he} ran" -> ("hero", "he")."""
     return ((match[1], match[2] or "") for match in _GAP.finditer(text))
 
 
 def split_gaps(text: str) -> tuple[Part, ...]:
-    """A template in parts: "{hero.he} ran" -> (("hero", "he"), " ran")."""
+    """Return a template in parts: "{hero.he} ran" -> (("hero", "he"), " ran")."""
     parts: list[Part] = []
     pos = 0
     for match in _GAP.finditer(text):
@@ -277,7 +301,7 @@ def split_gaps(text: str) -> tuple[Part, ...]:
 
 
 def successors(beat: Beat) -> list[str]:
-    """The beats that may follow a beat."""
+    """Return the names of the beats that may follow a beat."""
     return sorted(
         {then for line in beat.lines if (then := line.then or beat.then) is not None}
     )

@@ -1,6 +1,4 @@
-"""Tasks about stories whose answers can be verified: questions, translation,
-arithmetic, ordering.
-"""
+"""Tasks about stories, with answers that can be checked."""
 
 from __future__ import annotations
 
@@ -13,6 +11,7 @@ import numpy as np
 
 from happyllm_support.text.storyworld.grammar import Choice, Grammar
 from happyllm_support.text.storyworld.plots import Question
+from happyllm_support.text.storyworld.reading import parse
 from happyllm_support.text.storyworld.rules import Item, gaps
 
 T = TypeVar("T")
@@ -23,8 +22,13 @@ LETTERS = "ABCDEFGHIJ"
 
 @dataclass(frozen=True)
 class Task:
-    """Something to be solved: what is asked, in which language, and an answer that is
-    right.
+    """Something to be solved.
+
+    Attributes:
+        kind: one of `KINDS`.
+        language: of the prompt.
+        prompt: a story, or part of one, and what is asked about it.
+        answer: one that is right.
     """
 
     kind: str
@@ -33,8 +37,8 @@ class Task:
     answer: str
 
 
-# Word problems; {x} and {y} become digits. The answer to "gains" is x + y, to "loses" x
-# - y, to "gives" x * y.
+# Word problems; {x} and {y} become digits. The answer to "gains" is x + y, to "loses"
+# x - y, to "gives" x * y.
 _SUMS = {
     "en": {
         "gains": (
@@ -89,11 +93,11 @@ _ASK = {
 }
 
 
-def fill(template: str, context: Mapping[str, Item], language: str) -> str:
-    """Fills the gaps of a template: "{hero.he} ran" -> "she ran"."""
+def fill(template: str, values: Mapping[str, Item], language: str) -> str:
+    """Fill the gaps of a template: "{hero.he} ran" -> "she ran"."""
     for name, form in gaps(template):
         gap = f"{{{name}.{form}}}" if form else f"{{{name}}}"
-        template = template.replace(gap, context[name].forms[language][form])
+        template = template.replace(gap, values[name].forms[language][form])
     return template
 
 
@@ -102,36 +106,28 @@ def make_task(
     language: str,
     grammar: Grammar,
     derivation: Sequence[Choice],
-    context: Mapping[str, Item],
+    values: Mapping[str, Item],
     questions: Sequence[Question],
     rng: np.random.Generator,
 ) -> Task:
-    """One task of a kind about one story, in a language."""
-    parts = [part.strip() for part in grammar.render(derivation, context, language)]
+    """Make one task of a kind about one story, in a language."""
+    parts = [part.strip() for part in grammar.render(derivation, values, language)]
     text = grammar.separators[language].join(parts)
     if kind == "qa":
-        question = _pick(
-            [
-                q
-                for q in questions
-                if all(name in context for name, _ in gaps(q.en + q.en_answer))
-            ],
-            rng,
-        )
-        asked, answer = (
-            (question.en, question.en_answer)
-            if language == "en"
-            else (question.zh, question.zh_answer)
-        )
-        return Task(
-            kind,
-            language,
-            f"{text}\n{fill(asked, context, language)}",
-            fill(answer, context, language),
-        )
+        possible = [
+            each
+            for each in questions
+            if all(name in values for name, _ in gaps(each.en + each.en_answer))
+        ]
+        question = _pick(possible, rng)
+        asked, answer = question.en, question.en_answer
+        if language == "zh":
+            asked, answer = question.zh, question.zh_answer
+        prompt = f"{text}\n{fill(asked, values, language)}"
+        return Task(kind, language, prompt, fill(answer, values, language))
     if kind == "translation":
         other = "zh" if language == "en" else "en"
-        answer = "".join(grammar.render(derivation, context, other))
+        answer = "".join(grammar.render(derivation, values, other))
         return Task(kind, language, _ASK[kind][language].format(text=text), answer)
     if kind == "ordering":
         shuffled = [int(index) for index in rng.permutation(len(parts))]
@@ -140,13 +136,13 @@ def make_task(
         )
         answer = " ".join(LETTERS[shuffled.index(index)] for index in range(len(parts)))
         return Task(kind, language, _ASK[kind][language].format(text=listed), answer)
-    return _arithmetic(language, grammar, context, rng)
+    return _arithmetic(language, grammar, values, rng)
 
 
 def _arithmetic(
     language: str,
     grammar: Grammar,
-    context: Mapping[str, Item],
+    values: Mapping[str, Item],
     rng: np.random.Generator,
 ) -> Task:
     sums = _SUMS[language]
@@ -156,17 +152,14 @@ def _arithmetic(
     if operation == "loses":
         x, y = x + y, y
     result = {"gains": x + y, "loses": x - y, "gives": x * y}[operation]
-    people = {name: context[name] for name in ("hero", "friend")}
+    people = {name: values[name] for name in ("hero", "friend")}
     drawn = {
         name: _pick(v.pool, rng)
         for name, v in grammar.variables.items()
         if name not in people
     }
-    prompt = fill(
-        template.replace("{x}", str(x)).replace("{y}", str(y)),
-        {**drawn, **people},
-        language,
-    )
+    template = template.replace("{x}", str(x)).replace("{y}", str(y))
+    prompt = fill(template, {**drawn, **people}, language)
     return Task("arithmetic", language, prompt, str(result))
 
 
@@ -188,16 +181,12 @@ def check_answer(task: Task, answer: str, grammar: Grammar) -> bool:
     if task.kind == "translation":
         other = "zh" if task.language == "en" else "en"
         try:
-            return (
-                grammar.parse(answer.strip(), other)[0]
-                == grammar.parse(task.answer, other)[0]
-            )
+            given, _, _ = parse(grammar, answer.strip(), other)
+            return given == parse(grammar, task.answer, other)[0]
         except ValueError:
             return False
     if task.kind == "arithmetic":
-        return [int(number) for number in re.findall(r"\d+", answer)] == [
-            int(task.answer)
-        ]
+        return list(map(int, re.findall(r"\d+", answer))) == [int(task.answer)]
     if task.kind == "ordering":
         return re.findall(r"[A-Z]", answer.upper()) == task.answer.split()
     return _plain(answer) == _plain(task.answer)

@@ -7,7 +7,8 @@ from itertools import islice, pairwise
 import numpy as np
 import pytest
 
-from happyllm_support.text.storyworld import exact as grammar_exact
+from happyllm_support.text.storyworld import exact
+from happyllm_support.text.storyworld.ambiguity import ambiguity
 from happyllm_support.text.storyworld.world import DOMAINS, LANGUAGES, StoryWorld
 
 WORLDS = {domain: StoryWorld(domain) for domain in DOMAINS}
@@ -20,7 +21,7 @@ def world(request):
 
 def test_no_text_has_two_derivations(world):
     for language in LANGUAGES:
-        assert grammar_exact.ambiguity(world.grammar, language) is None
+        assert ambiguity(world.grammar, language) is None
 
 
 def test_mean_surprise_of_samples_is_the_entropy(world):
@@ -87,7 +88,7 @@ def test_every_line_is_told_and_every_plot_as_often_as_the_others(world):
 def test_stories_hardly_repeat():
     world = WORLDS["village"]
     texts = list(world.stories(60_000, seed=0))
-    expected = 60_000 * 59_999 / 2 * grammar_exact.collision_probability(world.grammar)
+    expected = 60_000 * 59_999 / 2 * exact.collision_probability(world.grammar)
     assert expected < 5
     assert len(texts) - len(set(texts)) <= 10
 
@@ -266,16 +267,16 @@ def test_floor_per_token():
     [
         (
             lambda w: StoryWorld("moon"),
-            "unknown domain 'moon': allowed are 'village', 'harbour'",
+            "unknown domain 'moon': expected 'village', 'harbour'",
         ),
-        (lambda w: w.stories(-1, seed=0), "n must be 0 or more, got -1"),
+        (lambda w: w.stories(-1, seed=0), "n is -1; expected at least 0"),
         (
             lambda w: w.stories(1, seed=0, language="fr"),
-            "unknown language 'fr': allowed are 'en', 'zh', 'both'",
+            "unknown language 'fr': expected 'en', 'zh', 'both'",
         ),
         (
             lambda w: w.log_prob("Hello", "de"),
-            "unknown language 'de': allowed are 'en', 'zh'",
+            "unknown language 'de': expected 'en', 'zh'",
         ),
         (
             lambda w: w.log_prob("Once upon a time a brave gnome", "en"),
@@ -287,18 +288,21 @@ def test_floor_per_token():
         ),
         (
             lambda w: w.mean_bytes("both"),
-            "unknown language 'both': allowed are 'en', 'zh'",
+            "unknown language 'both': expected 'en', 'zh'",
         ),
-        (lambda w: w.nats_per_token(str.split, "en", n=0), "n must be at least 1"),
-        (lambda w: w.tasks(-2, seed=0), "n must be 0 or more, got -2"),
+        (
+            lambda w: w.nats_per_token(str.split, "en", n=0),
+            "n is 0; expected at least 1",
+        ),
+        (lambda w: w.tasks(-2, seed=0), "n is -2; expected at least 0"),
         (
             lambda w: w.tasks(1, seed=0, kinds=("riddle",)),
-            "unknown kind of task 'riddle': allowed are 'qa', 'translation'",
+            "unknown kind of task 'riddle': expected 'qa', 'translation'",
         ),
-        (lambda w: w.tasks(1, seed=0, kinds=()), "no kind of task: allowed are 'qa'"),
+        (lambda w: w.tasks(1, seed=0, kinds=()), "no kind of task: expected 'qa'"),
         (
             lambda w: w.tasks(1, seed=0, language="fr"),
-            "unknown language 'fr': allowed are 'en', 'zh', 'both'",
+            "unknown language 'fr': expected 'en', 'zh', 'both'",
         ),
     ],
 )
