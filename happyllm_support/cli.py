@@ -32,7 +32,8 @@ if TYPE_CHECKING:
             ...
 
 
-DESCRIPTION = f"""Tokenizers, text, labs and checks of the course Happy-LLM from Scratch (version {__version__}).
+DESCRIPTION = f"""Tokenizers, text, labs and checks of the course Happy-LLM from Scratch
+(version {__version__}).
 
 Examples:
   happyllm doctor
@@ -57,9 +58,15 @@ SECTIONS = {
 # what is allowed.
 PLAIN_WORDS = {
     r"^Error parsing ": "",
-    r"invalid literal for int\(\) with base 10: ('[^']*')": r"\1 is no whole number; give one such as 8 or 4096",
-    r"could not convert string to float: ('[^']*')": r"\1 is no number; give one such as 0.5",
-    r"^\[ID\.\.\.\]: Could not find valid parse for arguments: (\[.*?\])": r"ids are whole numbers from 0 on; got \1",
+    r"invalid literal for int\(\) with base 10: ('[^']*')": (
+        r"\1 is no whole number; give one such as 8 or 4096"
+    ),
+    r"could not convert string to float: ('[^']*')": (
+        r"\1 is no number; give one such as 0.5"
+    ),
+    r"^\[ID\.\.\.\]: Could not find valid parse for arguments: (\[.*?\])": (
+        r"ids are whole numbers from 0 on; got \1"
+    ),
 }
 DEPENDENCIES = (
     "tyro",

@@ -231,13 +231,11 @@ def test_long_messages_of_several_lines_become_one(refused, monkeypatch):
 
 def test_starting_is_quick_because_torch_stays_out():
     code = (
-        "import sys; from happyllm_support.cli import main; main(['data', "
-        "'list']); "
+        "import sys; from happyllm_support.cli import main; main(['data', 'list']); "
         "main(['lab', '--help']); "
     )
     code += (
-        "sys.exit(','.join(m for m in ('torch', 'transformers', 'matplotlib') if "
-        "m "
+        "sys.exit(','.join(m for m in ('torch', 'transformers', 'matplotlib') if m "
         "in sys.modules) or 0)"
     )
     result = subprocess.run(

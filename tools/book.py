@@ -1,9 +1,9 @@
 """Render the book: sources in `book/` and `chapters/` to `build/html/`, offline,
 warnings as errors.
 
-    python tools/book.py            # build/html/index.html, replaced only when everything succeeded
-    python tools/book.py --draft    # while writing: pages that do not exist yet are left out, warnings are shown
-    SCALE=gpu python tools/book.py  # with the chapters of build/gpu/chapters, into build/gpu/html
+    python tools/book.py            # build/html/index.html, replaced when all succeeded
+    python tools/book.py --draft    # while writing: warnings shown, gaps left out
+    SCALE=gpu python tools/book.py  # build/gpu/chapters into build/gpu/html
 
 Chapters are rendered from the outputs that their notebooks store; nothing is executed
 here. MathJax is taken from the installed package sphinx-mathjax-offline, so that no

@@ -1,7 +1,7 @@
 """Keep what is derived from the labs in step with them.
 
-    python tools/labs.py stubs     # labs/.stubs from the files in labs/, and the list of labs in the book
-    python tools/labs.py check     # whether both are as they would be written now; nothing is written
+    python tools/labs.py stubs   # write labs/.stubs, and the list of labs in the book
+    python tools/labs.py check   # whether both are as they would be written now
 
 `stubs` is for authors: it takes the files of `labs/` as they are for what a learner
 shall begin with. `check` belongs into a checkout in which nobody has solved anything;

@@ -187,8 +187,8 @@ def install_torch(python: Path, choice: str) -> str:
         ]
         if subprocess.run(command).returncode:
             problem = (
-                "no CPU build of PyTorch could be had: check the network, or "
-                "`make setup TORCH=cuda`"
+                "no CPU build of PyTorch could be had: check the network, or `make "
+                "setup TORCH=cuda`"
             )
             raise SetupError(problem, section="no-cpu-torch")
     version = torch_version(python)
@@ -220,7 +220,7 @@ def pinned(package: str) -> str:
 
 
 def pip(python: Path, *arguments: str | Path, check: bool = True) -> int:
-    """Run pip, errors shown only, in the environment; with `check`, a failure raises."""
+    """Run pip in the environment, errors shown only; with `check`, a failure raises."""
     # Compiling 15,000 files takes half the time of the installation; Python compiles
     # those that it imports.
     options = [

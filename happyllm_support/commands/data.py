@@ -203,7 +203,7 @@ class Prepare:
     output: Path
     """The folder to make."""
     split: str = "train=0.9,valid=0.05,test=0.05"
-    """The splits and their shares; a hash of the document's text decides where it goes."""
+    """The splits and their shares; a hash of its text decides where a document goes."""
     seed: int = 0
     """Another seed makes other stories and splits differently."""
     workers: int = 1

@@ -1,4 +1,4 @@
-"""`happyllm doctor`: what this machine is, and what to do about what is wrong with it."""
+"""`happyllm doctor`: what this machine is, and what to do where something is wrong."""
 
 from __future__ import annotations
 

@@ -64,8 +64,8 @@ class InspectData:
         if tokenizer.fingerprint != listed:
             raise ValueError(
                 f"{own} has fingerprint {tokenizer.fingerprint[:12]}, and the shards "
-                "were written with vocabulary "
-                f"{listed[:12]}; put their tokenizer back or prepare the dataset again"
+                f"were written with vocabulary {listed[:12]}; put their tokenizer "
+                "back or prepare the dataset again"
             )
         paragraphs = [
             _description(index, tokenizer),

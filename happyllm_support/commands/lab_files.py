@@ -63,7 +63,7 @@ class Hint:
         folder = find_labs(self.labs)
         (choice,) = choose(folder, self.lab)
         lab = load_chosen(folder, choice)
-        kept, note = progress.load(folder)
+        kept, note = progress.load_record(folder)
         name = choice.check or next(
             (name for name in lab.checks if not kept.passed(lab.id, name)), None
         )
@@ -77,7 +77,7 @@ class Hint:
             return 0
         check = lab.checks[name]
         try:
-            (count, again), second = progress.update(
+            (count, again), second = progress.update_record(
                 folder, lambda kept: kept.next_hint(check.id, len(check.hints))
             )
         except OSError as error:  # a hint is a hint, remembered or not

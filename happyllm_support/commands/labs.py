@@ -184,15 +184,17 @@ class Grade:
             traceback.print_exception(error)
 
     def _keep(self, folder: Path, outcome: Outcome) -> None:
-        """Write the progress and the page; that this fails does not undo the grading."""
+        """Write record and page; that this fails does not undo the grading."""
         from happyllm_support.grading import page, progress
 
-        def record(kept: progress.Progress) -> None:
+        def add_verdicts(record: progress.LabRecord) -> None:
             for report in outcome.reports:
-                kept.record(report.lab.id, list(report.lab.checks), report.verdicts)
+                record.add_verdicts(
+                    report.lab.id, list(report.lab.checks), report.verdicts
+                )
 
         try:
-            _, note = progress.update(folder, record)
+            _, note = progress.update_record(folder, add_verdicts)
             outcome.notes += [note] * bool(note)
             outcome.notes += [
                 line for line in page.write_pages(folder) if line not in outcome.errors
@@ -289,8 +291,7 @@ def _unreadable(lab: Lab) -> str:
     file, number = shown_path(lab.file), lab.id.removeprefix("lab")
     if not lab.file.is_file():
         return (
-            f"{file} is missing; make lab-reset LAB={number} (or happyllm lab "
-            "reset "
+            f"{file} is missing; make lab-reset LAB={number} (or happyllm lab reset "
             f"{number}) brings it back"
         )
     try:

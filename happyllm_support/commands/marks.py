@@ -86,13 +86,12 @@ class Marks:
                     say(f"grading {row.student}")
                 rows.append(row)
         atomic_write_text(self.output, marks.as_csv(rows))
-        sums = [
-            (
-                name,
-                f"{sum(row.points for row in rows if row.student == name)}/{sum(lab.points for lab in labs)}",
-            )
+        of = sum(lab.points for lab in labs)
+        points = {
+            name: sum(row.points for row in rows if row.student == name)
             for name in people
-        ]
+        }
+        sums = [(name, f"{points[name]}/{of}") for name in people]
         print(format_table(sums, right=(1,)))
         print(
             f"{len(people)} student{'s' * (len(people) != 1)}, {len(rows)} rows: "

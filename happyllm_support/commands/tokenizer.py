@@ -1,4 +1,4 @@
-"""`happyllm tokenizer encode`, `decode` and `inspect`: what a tokenizer does to text."""
+"""`happyllm tokenizer encode`, `decode`, `inspect`: what a tokenizer does to text."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Decode:
     """
 
     def run(self) -> int:
-        """Decode in a stream; a character whose bytes are incomplete appears as U+FFFD."""
+        """Decode in a stream; a character with incomplete bytes appears as U+FFFD."""
         tokenizer = load_tokenizer(self.tokenizer)
         if self.ids:
             sys.stdout.write(tokenizer.decode(self.ids))
@@ -210,8 +210,7 @@ def fertility(tokenizer: Tokenizer, blocks: Iterable[str]) -> str:
     if not n_tokens:
         return "no text"
     ratios = (
-        f"{n_tokens / n_chars:.3f} tokens per character, "
-        f"{n_bytes / n_tokens:.2f} "
+        f"{n_tokens / n_chars:.3f} tokens per character, {n_bytes / n_tokens:.2f} "
         "bytes per token"
     )
     return (

@@ -21,7 +21,7 @@ From answers to a verdict:
 Isolation:
     guards                    what a learner's code may not do
     child, spawner            the process of a check, and the one that starts it
-    processes, worker         start it and end it with all that it left; ask it and watch it
+    processes, worker         start it and end it with all it left; ask and watch it
     grader                    a whole lab
     notebook                  one function from a notebook cell
 

@@ -163,8 +163,8 @@ def expect_equal(got: Any, want: Any, what: str = "the result") -> bool:
             first = tuple(cast("list[int]", torch.nonzero(wrong)[0].tolist()))
             values = f"{got[first].item()} instead of {want[first].item()}"
             count = (
-                f"{int(wrong.sum())} of {wrong.numel()} entries differ, the first "
-                f"at {list(first)}"
+                f"{int(wrong.sum())} of {wrong.numel()} entries differ, the first at "
+                f"{list(first)}"
             )
             running.fail(f"{what} is off: {count} is {values}", got=got, want=want)
         else:

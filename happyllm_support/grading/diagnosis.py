@@ -199,8 +199,7 @@ def pattern(got: Any, want: Any) -> str:
         return "is the same number everywhere"
     if _near(a, b):
         almost = (
-            "is almost right: a constant that is slightly off, or digits that "
-            "get "
+            "is almost right: a constant that is slightly off, or digits that get "
             "lost on the way"
         )
         return "" if torch.equal(a, b) else almost
@@ -249,7 +248,8 @@ def _brief(value: Any) -> str:
     if isinstance(value, torch.Tensor):
         if value.numel() <= 6 and value.dim() <= 1:
             numbers = cast("list[Any]", value.flatten().tolist())
-            return f"tensor({', '.join(str(x) if isinstance(x, int) else f'{x:.4g}' for x in numbers)})"
+            short = (str(x) if isinstance(x, int) else f"{x:.4g}" for x in numbers)
+            return f"tensor({', '.join(short)})"
         return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
     if isinstance(value, wire.Stream):
         return f"iter({_brief(value.values)})"
@@ -268,8 +268,8 @@ def diagnose(lab: Lab, target: str, session: Session, *, seed: int) -> Diagnosis
         cause = f"This is what comes out when {mutant.says}."
         if not alone:
             cause = (
-                f"The first wrong answer is what comes out when {mutant.says}; "
-                "that does not explain all of them."
+                f"The first wrong answer is what comes out when {mutant.says}; that "
+                "does not explain all of them."
             )
         section = mutant.section or lab.checks[target].section
         return Diagnosis(

@@ -25,6 +25,7 @@ from happyllm_support.grading.labs import Lab
 from happyllm_support.grading.processes import Launcher, Method
 from happyllm_support.grading.remote import LearnerRaised
 from happyllm_support.grading.workbench import NOTEBOOK
+from happyllm_support.grading.worker import Worker
 
 ENGINE = Path(__file__).resolve().parent
 # Not the engine itself: it holds no answers, and Python reads its lines whenever a
@@ -210,9 +211,8 @@ class Grader:
             imports=check.no_imports,
             protected=self._protected,
         )
-        with self._launcher.worker(
-            job, seconds=check.seconds * self._patience
-        ) as worker:
+        seconds = check.seconds * self._patience
+        with Worker(self._launcher, job, seconds=seconds) as worker:
             code = "code" if solution.filename == NOTEBOOK else "file"
             try:
                 first = worker.start()

@@ -198,7 +198,7 @@ def raised_line(raised: LearnerRaised) -> str:
 
 
 def _not_yet(lab: Lab, name: str, raised: LearnerRaised, verdict: Any) -> Verdict:
-    """NOT YET when the function itself is unwritten, BLOCKED when it calls one that is."""
+    """NOT YET when the function is unwritten, BLOCKED when one that it calls is."""
     inside = raised.frames[-1][1].partition(".")[0] if raised.frames else name
     if inside in lab.checks and inside != name:
         return verdict(

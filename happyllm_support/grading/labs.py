@@ -5,7 +5,12 @@ What such a file says:
 
     lab = Lab("Attention", minutes=90)
 
-    @lab.check(points=2, needs=("softmax",), section="Why $\\sqrt{D}$, and of what", hints=("...", "..."))
+    @lab.check(
+        points=2,
+        needs=("softmax",),
+        section="Why $\\sqrt{D}$, and of what",
+        hints=("...", "..."),
+    )
     def sdpa(sdpa: Remote) -> None:
         expect_close(sdpa(q, k, v), reference.sdpa(q, k, v))
 

@@ -1,4 +1,4 @@
-"""Grade a function that is defined in a notebook: `check("lab03.sdpa", my_function)`."""
+"""Grade a function of a notebook: `check("lab03.sdpa", my_function)`."""
 
 from __future__ import annotations
 import __future__

@@ -10,26 +10,33 @@ from html import escape
 from pathlib import Path
 
 from happyllm_support.files import atomic_write_text
-from happyllm_support.grading import progress as progress_file
 from happyllm_support.grading.judge import Status
 from happyllm_support.grading.labs import Check, Lab
-from happyllm_support.grading.progress import Moment, Progress, Standing
+from happyllm_support.grading.progress import (
+    GradingEvent,
+    LabRecord,
+    Standing,
+    load_record,
+)
 from happyllm_support.grading.reading import BOOK, book_of, page_of
 from happyllm_support.grading.selection import load_all
 
-NAME = "progress.html"
+PAGE_FILE = "progress.html"
 SHOWN_HISTORY = 12  # entries of the list; the line shows all
 
 STYLE = """
-:root { --paper: #ffffff; --ink: #1f2328; --soft: #5d6670; --line: #d9dee3; --bar: #e6eaee; --link: #0f6674;
-  --pass: #1a7f4b; --fail: #b3261e; --blocked: #8a5a00; color-scheme: light dark; }
+:root { --paper: #ffffff; --ink: #1f2328; --soft: #5d6670; --line: #d9dee3;
+  --bar: #e6eaee; --link: #0f6674; --pass: #1a7f4b; --fail: #b3261e; --blocked: #8a5a00;
+  color-scheme: light dark; }
 @media (prefers-color-scheme: dark) {
-  :root { --paper: #14181f; --ink: #e4e7eb; --soft: #a3adb8; --line: #323943; --bar: #262d37; --link: #56c2d3;
-    --pass: #4fc487; --fail: #ff8f86; --blocked: #e5b454; }
+  :root { --paper: #14181f; --ink: #e4e7eb; --soft: #a3adb8; --line: #323943;
+    --bar: #262d37; --link: #56c2d3; --pass: #4fc487; --fail: #ff8f86;
+    --blocked: #e5b454; }
 }
 * { box-sizing: border-box; }
-body { background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; margin: 0 auto;
-  max-width: 60rem; overflow-wrap: anywhere; padding: 1.5rem 1rem 3rem; }
+body { background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 60rem;
+  overflow-wrap: anywhere; padding: 1.5rem 1rem 3rem; }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 0.4rem; }
 h2 { font-size: 1.2rem; margin: 0; }
 a { color: var(--link); }
@@ -37,25 +44,32 @@ code { font: 0.92em/1.4 ui-monospace, monospace; }
 .soft { color: var(--soft); margin: 0.3rem 0; }
 .soft code { white-space: nowrap; }
 section { border-top: 1px solid var(--line); margin-top: 2rem; padding-top: 1rem; }
-.head { align-items: baseline; display: flex; flex-wrap: wrap; gap: 0.2rem 1rem; justify-content: space-between; }
-.bar { background: var(--bar); border-radius: 0.4rem; height: 0.8rem; margin: 0.5rem 0; overflow: hidden; }
+.head { align-items: baseline; display: flex; flex-wrap: wrap; gap: 0.2rem 1rem;
+  justify-content: space-between; }
+.bar { background: var(--bar); border-radius: 0.4rem; height: 0.8rem; margin: 0.5rem 0;
+  overflow: hidden; }
 .bar span { background: var(--pass); display: block; height: 100%; }
-table { border-collapse: collapse; margin-top: 0.6rem; table-layout: fixed; width: 100%; }
-th, td { border-top: 1px solid var(--line); padding: 0.35rem 1rem 0.35rem 0; text-align: left; vertical-align: top; }
-thead th { border-top: 0; color: var(--soft); font-size: 0.85rem; font-weight: 400; padding-bottom: 0.1rem;
-  width: 4.5rem; }
+table { border-collapse: collapse; margin-top: 0.6rem; table-layout: fixed;
+  width: 100%; }
+th, td { border-top: 1px solid var(--line); padding: 0.35rem 1rem 0.35rem 0;
+  text-align: left; vertical-align: top; }
+thead th { border-top: 0; color: var(--soft); font-size: 0.85rem; font-weight: 400;
+  padding-bottom: 0.1rem; width: 4.5rem; }
 thead th:first-child { width: 30%; }
 thead th:nth-child(3) { width: 6.5rem; }
 thead th:last-child { width: auto; }
 tbody th { font-weight: 400; }
-td.status { font-size: 0.85rem; font-weight: 600; line-height: 1.76; white-space: nowrap; }
-.PASS { color: var(--pass); } .FAIL { color: var(--fail); } .BLOCKED { color: var(--blocked); }
+td.status { font-size: 0.85rem; font-weight: 600; line-height: 1.76;
+  white-space: nowrap; }
+.PASS { color: var(--pass); } .FAIL { color: var(--fail); }
+.BLOCKED { color: var(--blocked); }
 .NOT { color: var(--soft); }
 svg { display: block; height: auto; margin: 0.8rem 0; max-width: 100%; }
 ol { font-size: 0.9rem; list-style: none; margin: 0; padding: 0; }
 @media (max-width: 640px) {
   thead { display: none; }
-  tr { border-top: 1px solid var(--line); display: flex; flex-wrap: wrap; gap: 0 0.8rem; padding: 0.45rem 0; }
+  tr { border-top: 1px solid var(--line); display: flex; flex-wrap: wrap; gap: 0 0.8rem;
+    padding: 0.45rem 0; }
   th, td { border: 0; padding: 0; }
   tbody th { flex: 1 1 auto; }
   td.line { width: 100%; }
@@ -66,7 +80,7 @@ ol { font-size: 0.9rem; list-style: none; margin: 0; padding: 0; }
 
 def render(
     labs: Sequence[Lab],
-    progress: Progress,
+    record: LabRecord,
     *,
     book: Path | None,
     to_book: str,
@@ -76,13 +90,13 @@ def render(
 
     Args:
         labs: all labs, in order.
-        progress: what has been reached.
+        record: what has been reached.
         book: the folder of the rendered book, None when there is none.
         to_book: how a link of the page gets there, ending in "/".
         note: one line to show at the top.
     """
     points, of = (
-        sum(progress.points(lab.id) for lab in labs),
+        sum(record.points(lab.id) for lab in labs),
         sum(lab.points for lab in labs),
     )
     parts = [
@@ -92,7 +106,7 @@ def render(
     ]
     if note:
         parts.append(f"<p>{escape(note)}</p>")
-    if not any(progress.labs.values()):
+    if not any(record.labs.values()):
         parts.append(
             "<p>Nothing has been graded yet. <code>make labs</code> does it, and fills "
             "this page.</p>"
@@ -107,8 +121,8 @@ def render(
             "<p class='soft'><code>make book</code> renders the book; links to its "
             "chapters appear then.</p>"
         )
-    parts += [_lab(lab, progress, book, to_book) for lab in labs]
-    parts.append(_history(progress.history, of))
+    parts += [_lab(lab, record, book, to_book) for lab in labs]
+    parts.append(_history(record.history, of))
     return (
         "<!DOCTYPE html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>\n<link "
@@ -125,14 +139,14 @@ def write_pages(labs: Path) -> list[str]:
         One line for each thing that could not be shown.
     """
     loaded, problems = load_all(labs)
-    progress, note = progress_file.load(labs)
+    record, note = load_record(labs)
     book = book_of(labs)
     atomic_write_text(
-        labs / NAME,
-        render(loaded, progress, book=book, to_book=f"../{BOOK.as_posix()}/"),
+        labs / PAGE_FILE,
+        render(loaded, record, book=book, to_book=f"../{BOOK.as_posix()}/"),
     )
     if book:
-        write_into_book(labs, book, loaded, progress)
+        write_into_book(labs, book, loaded, record)
     return [note] * bool(note) + problems
 
 
@@ -140,26 +154,26 @@ def write_into_book(
     labs: Path,
     book: Path,
     loaded: Sequence[Lab] | None = None,
-    progress: Progress | None = None,
+    record: LabRecord | None = None,
 ) -> None:
     """Write the page as `labs/progress.html` below the folder of a rendered book, which
     links to it.
     """
     loaded = load_all(labs)[0] if loaded is None else loaded
-    progress = progress_file.load(labs)[0] if progress is None else progress
+    record = load_record(labs)[0] if record is None else record
     atomic_write_text(
-        book / "labs" / NAME, render(loaded, progress, book=book, to_book="../")
+        book / "labs" / PAGE_FILE, render(loaded, record, book=book, to_book="../")
     )
 
 
-def _lab(lab: Lab, progress: Progress, book: Path | None, to_book: str) -> str:
-    points, number = progress.points(lab.id), lab.id.removeprefix("lab")
+def _lab(lab: Lab, record: LabRecord, book: Path | None, to_book: str) -> str:
+    points, number = record.points(lab.id), lab.id.removeprefix("lab")
     title = f"Lab {number}: {escape(lab.title)}"
     chapter = page_of(book, lab) if book else ""
     if chapter:
         chapter = f", after <a href='{to_book}{chapter}'>chapter {lab.chapter[:2]}</a>"
     rows = [
-        _row(check, progress.labs.get(lab.id, {}).get(check.name), lab, book, to_book)
+        _row(check, record.labs.get(lab.id, {}).get(check.name), lab, book, to_book)
         for check in _checks(lab)
     ]
     return (
@@ -187,9 +201,9 @@ def _row(
         page = page_of(book, lab, check.section)
         line += f" <a href='{to_book}{escape(page)}'>Read about it</a>" if page else ""
     return (
-        f"<tr><th scope='row'><code>{escape(check.name)}</code></th>"
-        f"<td class='points'>{standing.points if standing else 0}/{check.points}</td>"
-        f"<td class='status {status.partition(' ')[0]}'>{status}</td><td "
+        f"<tr><th scope='row'><code>{escape(check.name)}</code></th><td "
+        f"class='points'>{standing.points if standing else 0}/{check.points}</td><td "
+        f"class='status {status.partition(' ')[0]}'>{status}</td><td "
         f"class='line'>{line}</td></tr>\n"
     )
 
@@ -202,16 +216,16 @@ def _bar(points: int, of: int) -> str:
     )
 
 
-def _history(history: Sequence[Moment], of: int) -> str:
+def _history(history: Sequence[GradingEvent], of: int) -> str:
     if not history:
         return ""
     rows = [
-        f"<li><span class='soft'>{escape(_minute(moment.time))}</span>"
-        f" {escape(moment.lab)}: {moment.points} points, {moment.total} in all</li>"
-        for moment in reversed(history[-SHOWN_HISTORY:])
+        f"<li><span class='soft'>{escape(_minute(event.time))}</span> "
+        f"{escape(event.lab)}: {event.points} points, {event.total} in all</li>"
+        for event in reversed(history[-SHOWN_HISTORY:])
     ]
     drawing = (
-        _drawing([moment.total for moment in history], of) if len(history) > 1 else ""
+        _drawing([event.total for event in history], of) if len(history) > 1 else ""
     )
     return (
         f"<section>\n<h2>How it went</h2>\n{drawing}<ol>\n{chr(10).join(rows)}\n"
@@ -242,10 +256,9 @@ def _drawing(totals: Sequence[int], of: int) -> str:
     )
     return (
         f"<svg viewBox='0 0 {width:.0f} {height:.0f}' width='{width:.0f}' "
-        f"height='{height:.0f}' role='img'"
-        f" aria-label='{label}'><path d='M2 {height - 4:.0f}H{width - 2:.0f}' "
-        "stroke='var(--line)'/>"
-        f"<path d='{path}' fill='none' stroke='var(--pass)' stroke-width='2.5' "
+        f"height='{height:.0f}' role='img' aria-label='{label}'><path d='M2 "
+        f"{height - 4:.0f}H{width - 2:.0f}' stroke='var(--line)'/><path d='{path}' "
+        "fill='none' stroke='var(--pass)' stroke-width='2.5' "
         "stroke-linejoin='round'/></svg>\n"
         f"<p class='soft'>{label}.</p>\n"
     )

@@ -11,20 +11,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 from typing import Any, Literal
 
 import psutil
 
-from happyllm_support.grading.child import Job
 from happyllm_support.grading.judge import GraderError
-from happyllm_support.grading.worker import STARTUP, Worker
 
 Method = Literal["fork", "spawn"]
+STARTUP = 120.0  # longest time that importing torch may take
 START = (
     "import sys; from happyllm_support.grading.spawner import main; main(sys.argv[1:])"
 )
@@ -64,22 +61,15 @@ class Launcher:
                 self._server.wait()
             self._server = None
 
-    def worker(self, job: Job, *, seconds: float) -> Worker:
-        """Start a process for this job; it has `seconds` for everything that it is
-        asked.
+    def start(self, connection: int, output: int, trace: int, scratch: str) -> int:
+        """Start the process of a check; the arguments are those of `child.serve`.
+
+        Returns:
+            Its process id.
         """
-        scratch = tempfile.mkdtemp(prefix="happyllm-lab-")
-        ours, theirs = socket.socketpair()
-        output, trace = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115  the worker closes them
-        try:
-            with theirs:
-                fds = (theirs.fileno(), output.fileno(), trace.fileno())
-                pid = self._start(fds, scratch)
-            return Worker(self, pid, ours, output, trace, scratch, job, seconds=seconds)
-        except BaseException:
-            ours.close()
-            shutil.rmtree(scratch, ignore_errors=True)
-            raise
+        if self._server is None or self._server.poll() is not None:
+            self._start_server()
+        return int(self._ask({"start": scratch}, (connection, output, trace))["pid"])
 
     def end(self, pid: int) -> tuple[int, int]:
         """Kill a process, its group and its descendants.
@@ -97,11 +87,6 @@ class Launcher:
             if self._server is not None
             else []
         )
-
-    def _start(self, fds: tuple[int, ...], scratch: str) -> int:
-        if self._server is None or self._server.poll() is not None:
-            self._start_server()
-        return int(self._ask({"start": scratch}, fds)["pid"])
 
     def _start_server(self) -> None:
         self._control, theirs = socket.socketpair()

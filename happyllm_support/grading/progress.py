@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 from happyllm_support.files import atomic_write_json, read_json
 from happyllm_support.grading.judge import Status, Verdict
 
-NAME = ".progress.json"
+RECORD_FILE = ".progress.json"
 FORMAT = "happyllm-labs-1"
 LONGEST_HISTORY = 500  # entries; the oldest go first
 
@@ -43,7 +43,7 @@ class Standing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Moment:
+class GradingEvent:
     """A grading that changed something.
 
     Attributes:
@@ -60,8 +60,8 @@ class Moment:
 
 
 @dataclass
-class Progress:
-    """Everything that is kept.
+class LabRecord:
+    """What a learner has reached in all labs.
 
     Attributes:
         labs: lab and function to its standing.
@@ -73,7 +73,7 @@ class Progress:
         default_factory=dict[str, dict[str, Standing]]
     )
     hints: dict[str, int] = field(default_factory=dict[str, int])
-    history: list[Moment] = field(default_factory=list[Moment])
+    history: list[GradingEvent] = field(default_factory=list[GradingEvent])
 
     def points(self, lab: str) -> int:
         """The points of one lab."""
@@ -84,7 +84,7 @@ class Progress:
         standing = self.labs.get(lab, {}).get(name)
         return standing is not None and standing.status == Status.PASS.value
 
-    def record(
+    def add_verdicts(
         self,
         lab: str,
         names: Collection[str],
@@ -103,7 +103,7 @@ class Progress:
         Returns:
             Whether a status or a number of points changed.
         """
-        time = time or now()
+        time = time or utc_now()
         before = self.labs.get(lab, {})
         after = {name: standing for name, standing in before.items() if name in names}
         for verdict in verdicts:
@@ -124,7 +124,7 @@ class Progress:
         if changed:
             total = sum(map(self.points, self.labs))
             self.history.append(
-                Moment(time=time, lab=lab, points=self.points(lab), total=total)
+                GradingEvent(time=time, lab=lab, points=self.points(lab), total=total)
             )
             del self.history[:-LONGEST_HISTORY]
         return changed
@@ -147,42 +147,44 @@ def _outcomes(standings: dict[str, Standing]) -> dict[str, tuple[str, int]]:
     }
 
 
-def now() -> str:
+def utc_now() -> str:
     """The time as it is written: `2026-01-31T12:00:00Z`."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def load(labs: Path) -> tuple[Progress, str]:
-    """Read the progress, and a line for the learner if the file was damaged and has
-    been put aside.
+def load_record(labs: Path) -> tuple[LabRecord, str]:
+    """Read the record, and a line for the learner if the file was damaged and has been
+    put aside.
     """
-    with _alone(labs):
+    with _locked(labs):
         return _read(labs)
 
 
-def update(labs: Path, change: Callable[[Progress], Result]) -> tuple[Result, str]:
-    """Read the progress, change it, and write it back if that made a difference; no
-    other process can come between.
+def update_record(
+    labs: Path, change: Callable[[LabRecord], Result]
+) -> tuple[Result, str]:
+    """Read the record, change it, and write it back if that made a difference; no other
+    process can come between.
 
     Args:
         labs: the folder of the labs.
-        change: receives the progress and may modify it.
+        change: receives the record and may modify it.
 
     Returns:
-        What `change` returns, and the line of `load`.
+        What `change` returns, and the line of `load_record`.
     """
-    with _alone(labs):
-        progress, note = _read(labs)
-        before = _as_json(progress)
-        result = change(progress)
-        after = _as_json(progress)
+    with _locked(labs):
+        record, note = _read(labs)
+        before = _as_json(record)
+        result = change(record)
+        after = _as_json(record)
         if after != before:
-            atomic_write_json(labs / NAME, after)
+            atomic_write_json(labs / RECORD_FILE, after)
         return result, note
 
 
 @contextmanager
-def _alone(labs: Path) -> Generator[None]:
+def _locked(labs: Path) -> Generator[None]:
     """Lock the folder against other graders, where the system can; the file itself is
     written whole in any case.
     """
@@ -200,33 +202,33 @@ def _alone(labs: Path) -> Generator[None]:
         os.close(handle)
 
 
-def _read(labs: Path) -> tuple[Progress, str]:
-    path = labs / NAME
+def _read(labs: Path) -> tuple[LabRecord, str]:
+    path = labs / RECORD_FILE
     if not os.path.lexists(path):
-        return Progress(), ""
+        return LabRecord(), ""
     try:
         return _from_json(read_json(path, "a progress file")), ""
     except ValueError as error:
-        aside = path.with_name(f"{NAME}.broken")
+        aside = path.with_name(f"{RECORD_FILE}.broken")
         count = 1
         while os.path.lexists(aside):
             count += 1
-            aside = path.with_name(f"{NAME}.broken.{count}")
+            aside = path.with_name(f"{RECORD_FILE}.broken.{count}")
         os.rename(path, aside)
         return (
-            Progress(),
+            LabRecord(),
             f"{' '.join(str(error).split())}; it was put aside as {aside.name}, and "
             "counting starts anew",
         )
 
 
-def _as_json(progress: Progress) -> dict[str, Any]:
-    # A copy: what `update` compares must not follow the changes.
-    return json.loads(json.dumps({"format": FORMAT, **dataclasses.asdict(progress)}))
+def _as_json(record: LabRecord) -> dict[str, Any]:
+    # A copy: what `update_record` compares must not follow the changes.
+    return json.loads(json.dumps({"format": FORMAT, **dataclasses.asdict(record)}))
 
 
-def _from_json(found: dict[str, Any]) -> Progress:
-    wrong = f"{NAME} is not a progress file of this version"
+def _from_json(found: dict[str, Any]) -> LabRecord:
+    wrong = f"{RECORD_FILE} is not a progress file of this version"
     if found.get("format") != FORMAT:
         raise ValueError(
             f"{wrong}: its format is {found.get('format')!r}; expected is {FORMAT!r}"
@@ -239,28 +241,26 @@ def _from_json(found: dict[str, Any]) -> Progress:
             for lab, checks in cast("dict[str, dict[str, Any]]", found["labs"]).items()
         }
         hints = {str(name): int(seen) for name, seen in found["hints"].items()}
-        history = [Moment(**moment) for moment in found["history"]]
+        history = [GradingEvent(**event) for event in found["history"]]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{wrong}: {type(error).__name__}: {error}") from None
     standings = [standing for checks in labs.values() for standing in checks.values()]
     statuses = {status.value for status in Status}
-    whole: list[Any] = [
-        *(s.points for s in standings),
-        *(s.of for s in standings),
-        *(m.points for m in history),
+    numbers: list[Any] = [
+        *(n for s in standings for n in (s.points, s.of)),
+        *(n for event in history for n in (event.points, event.total)),
+        *hints.values(),
     ]
-    whole += [*(m.total for m in history), *hints.values()]
-    words: list[Any] = [
-        *(s.line for s in standings),
-        *(s.first_passed for s in standings),
-        *(m.time for m in history),
+    texts: list[Any] = [
+        *(text for s in standings for text in (s.line, s.first_passed)),
+        *(text for event in history for text in (event.time, event.lab)),
     ]
-    words += [m.lab for m in history]
-    fine = all(type(number) is int and number >= 0 for number in whole) and all(
-        isinstance(word, str) for word in words
-    )
-    if not fine or not {standing.status for standing in standings} <= statuses:
+    if (
+        not all(type(number) is int and number >= 0 for number in numbers)
+        or not all(isinstance(text, str) for text in texts)
+        or not {standing.status for standing in standings} <= statuses
+    ):
         raise ValueError(
             f"{wrong}: an entry has an unknown status, or a number that is none"
         )
-    return Progress(labs=labs, hints=hints, history=history)
+    return LabRecord(labs=labs, hints=hints, history=history)

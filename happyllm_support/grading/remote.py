@@ -260,7 +260,7 @@ class Remote:
         self._session.ask({"do": "load", "target": self._target, "values": values})
 
     def taken(self) -> list[int]:
-        """How many values of each `Stream` passed so far in this check have been taken."""
+        """How many values of each `Stream` passed so far have been taken."""
         return self._session.ask({"do": "taken"})
 
     def given(self, name: str) -> Remote:

@@ -199,8 +199,8 @@ def _after(lab: Lab, labs: Sequence[Lab]) -> str:
         return "That was the last lab."
     number = later[0].chapter[:2]
     return (
-        f"Next: chapter {number} (chapters/{later[0].chapter}.ipynb), then make "
-        f"labs LAB={number}"
+        f"Next: chapter {number} (chapters/{later[0].chapter}.ipynb), then make labs "
+        f"LAB={number}"
     )
 
 

@@ -72,9 +72,11 @@ class Workbench:
 
         A request is a dict whose `do` is one of
 
-            call        `target` (a name or a handle) with `args` and `kwargs`; `method` of it, if given
-            gradients   call, then backward with `cotangent`: output, gradients of tensor arguments and of parameters
-            next        the next value of an iterator, as a list of one, or of none at its end
+            call        `target` (a name or a handle), or its `method`, with `args` and
+                        `kwargs`
+            gradients   call, then backward with `cotangent`: output, gradients of
+                        tensor arguments and of parameters
+            next        the next value of an iterator in a list, empty at its end
             get         the attribute `path` of a handle
             parameters  the parameters and buffers of a module, by name
             load        `values` into these parameters

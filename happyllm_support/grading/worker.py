@@ -12,49 +12,36 @@ import shutil
 import signal
 import socket
 import struct
+import tempfile
 import time
-from typing import IO, TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 
 from happyllm_support.grading import wire
 from happyllm_support.grading.child import MAX_MESSAGE, MAX_OUTPUT, Job
 from happyllm_support.grading.judge import GraderError, Stopped
+from happyllm_support.grading.processes import STARTUP, Launcher
 from happyllm_support.grading.workbench import NOTEBOOK
-
-if TYPE_CHECKING:
-    from happyllm_support.grading.processes import Launcher
 
 LONGEST_LINE = 160  # of what the learner's code prints
 TICK = 0.02  # seconds between two looks at a process that is working
-STARTUP = 120.0  # longest time that importing torch may take
 
 
 class Worker:
     """One process with the learner's code; `ask` is the transport of a `Session`.
 
+    Args:
+        launcher: starts the process, and ends it.
+        job: what it runs.
+        seconds: for everything that it is asked.
+
     Attributes:
         names: what the learner's file defines, after `start`.
     """
 
-    def __init__(
-        self,
-        launcher: Launcher,
-        pid: int,
-        connection: socket.socket,
-        output: IO[bytes],
-        trace: IO[bytes],
-        scratch: str,
-        job: Job,
-        *,
-        seconds: float,
-    ) -> None:
+    def __init__(self, launcher: Launcher, job: Job, *, seconds: float) -> None:
         self._launcher = launcher
-        self._pid = pid
-        self._connection = connection
-        self._output = output
-        self._trace = trace
-        self._scratch = scratch
         self._job = job
         self._seconds = seconds
         self._left = STARTUP
@@ -64,7 +51,19 @@ class Worker:
         self._ticks = 0
         self._printed_before: list[int] = []  # each request
         self.names: list[str] = []
-        connection.setblocking(False)
+        self._scratch = tempfile.mkdtemp(prefix="happyllm-lab-")
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115
+        self._trace = tempfile.TemporaryFile()  # noqa: SIM115
+        self._connection, theirs = socket.socketpair()
+        self._connection.setblocking(False)
+        try:
+            with theirs:
+                files = (theirs.fileno(), self._output.fileno(), self._trace.fileno())
+                self._pid = launcher.start(*files, self._scratch)
+        except BaseException:
+            self._release()
+            self._output.close()
+            raise
 
     def __enter__(self) -> Worker:
         return self
@@ -125,8 +124,7 @@ class Worker:
         for count, kind in ((processes, "process"), (threads, "thread")):
             if count:
                 return (
-                    f"it leaves a {kind} running behind it; a function ends what "
-                    "it "
+                    f"it leaves a {kind} running behind it; a function ends what it "
                     "starts"
                 )
         return ""
@@ -143,9 +141,7 @@ class Worker:
         try:
             return self._launcher.end(self._pid)
         finally:
-            for each in (self._connection, self._trace):
-                each.close()
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._release()
 
     def printed(self, request: int | None = None, lines: int = 20) -> str:
         """The last lines that the learner's code printed: during one request (counted
@@ -167,6 +163,12 @@ class Worker:
             line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]} ..."
             for line in last
         )
+
+    def _release(self) -> None:
+        """Close and remove what only a living process needs; what it printed stays."""
+        self._connection.close()
+        self._trace.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _printed(self) -> int:
         """How many bytes the learner's code has printed so far."""

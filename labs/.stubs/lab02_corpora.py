@@ -25,7 +25,7 @@ PADDING_SEGMENT = 0
 def bits_per_byte(losses: Tensor, text: str) -> float:
     """Say what a model pays for a text in a unit that no tokenizer can change.
 
-        bits per byte = loss of the whole text in nats / (ln 2 * bytes of the text in UTF-8)
+        bits per byte = loss of the whole text in nats / (ln 2 * its bytes in UTF-8)
 
     Example: bits_per_byte(tensor([0.6931, 2.0794]), "ab") -> 2.0: ln 2 + 3 ln 2 nats
     are 4 bits, for 2 bytes. For "é", one character of two bytes, it is 2.0, too.
@@ -53,7 +53,8 @@ def entropy(grammar: Grammar, start: str) -> float:
     then expanded in turn. Any other symbol is a word and stays. By the chain rule, with
     the sum over the rules of A,
 
-        H(A) = sum of p * (-ln p + H(first symbol) + H(second symbol) + ...),     H(word) = 0
+        H(A) = sum of p * (-ln p + H(first symbol) + H(second symbol) + ...)
+        H(word) = 0
 
     Example: with {"S": [(0.5, ["A", "A"]), (0.5, ["stop"])], "A": [(0.25, ["x"]),
     (0.75, ["y"])]} and start "S", the choice in S costs 0.6931, that in A 0.5623, and A
@@ -83,7 +84,9 @@ def entropy(grammar: Grammar, start: str) -> float:
 class NGram:
     """A language model that counts, with the smoothing of the chapter.
 
-        p_k(t | context) = (count(context, t) + p_{k-1}(t | shorter context)) / (count(context) + 1),    p_0 = 1 / V
+        p_k(t | context) = (count(context, t) + p_{k-1}(t | shorter context))
+                           / (count(context) + 1)
+        p_0 = 1 / V
 
     p_k looks at the last k - 1 tokens; the shorter context lacks the oldest of them;
     count(context) is how often *something* followed it. The model of order n predicts
@@ -143,9 +146,11 @@ def split(documents: list[str], shares: dict[str, float], seed: int = 0) -> list
 
     So that everyone gets the same split, the recipe is fixed:
 
-        key   the document in `casefold`, and of that only the characters that are letters or digits (`isalnum`)
+        key   the document in `casefold`, and of that only the characters that are
+              letters or digits (`isalnum`)
         salt  BLAKE2b of str(seed), a digest of 16 bytes
-        u     BLAKE2b of the key in UTF-8 with that salt, a digest of 8 bytes, as a big-endian number over 2 ** 64
+        u     BLAKE2b of the key in UTF-8 with that salt, a digest of 8 bytes, as a
+              big-endian number over 2 ** 64
 
     BLAKE2b is `hashlib.blake2b(data, digest_size=..., salt=...)`. Lay the shares end to
     end from 0 to 1, in the order of the dict; the part in which u falls is the
@@ -203,9 +208,9 @@ def fill_rows(
     Example: fill_rows([[[11, 12, 13], [21, 22]]], 6) -> one row of each array:
 
         ids        11   12   13   21   22    0
-        targets    12   13 -100   22 -100 -100      the next token of the same document
-        positions   0    1    2    0    1    0      restart in each document
-        segments    1    1    1    2    2    0      the row's documents count from 1; 0 is padding
+        targets    12   13 -100   22 -100 -100    the next token of the same document
+        positions   0    1    2    0    1    0    restart in each document
+        segments    1    1    1    2    2    0    number of the document; 0 is padding
 
     Args:
         rows: for each of B rows its documents, each a list of one or more ids. They are
@@ -241,7 +246,8 @@ def batches(
     epoch 1 of seed 0 is not epoch 0 of seed 1. So that everyone gets the same batches,
     the recipe is fixed:
 
-        order = [0, 1, 2, ...], the windows' numbers, after random.Random(f"{seed} {epoch}").shuffle(order)
+        order = [0, 1, 2, ...], the windows' numbers, after
+        random.Random(f"{seed} {epoch}").shuffle(order)
 
     The first batch has the first `batch_size` windows of that order, row by row.
 

@@ -307,13 +307,13 @@ class SmallLlama(nn.Module):
 
     Embedding, `n_layer` blocks, a last norm, a head of its own:
 
-        tok_emb.weight                                    (V, C)
-        blocks.0.attn_norm.weight                         (C,)        and so on for every block
+        tok_emb.weight                          (V, C)
+        blocks.0.attn_norm.weight               (C,)     and so on for every block
         blocks.0.attn.{q_proj,k_proj,v_proj,o_proj}.weight
-        blocks.0.mlp_norm.weight                          (C,)
+        blocks.0.mlp_norm.weight                (C,)
         blocks.0.mlp.{gate_proj,up_proj,down_proj}.weight
-        final_norm.weight                                 (C,)
-        lm_head.weight                                    (V, C)
+        final_norm.weight                       (C,)
+        lm_head.weight                          (V, C)
 
     These are all its parameters. The names count, since the grader loads weights by
     name.

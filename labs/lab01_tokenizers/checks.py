@@ -78,11 +78,11 @@ def pair_counts(pair_counts: Remote) -> None:
         "Walk through the list with an index, and build a new list.",
         "After a replacement the walk goes on two places further, otherwise one.",
         "The last id has no right neighbour: look at ids[i + 1] only where i + 1 < "
-        "len(ids), but append ids[i] anyway. "
-        "A slice of a list is a list and never equals a tuple.",
+        "len(ids), but append ids[i] anyway. A slice of a list is a list and never "
+        "equals a tuple.",
         "while i < len(ids): if tuple(ids[i : i + 2]) == pair, append new and go on "
-        "with i + 2; otherwise append "
-        "ids[i] and go on with i + 1. Begin with i = 0 and an empty list.",
+        "with i + 2; otherwise append ids[i] and go on with i + 1. Begin with i = 0 "
+        "and an empty list.",
     ),
     solution=("happyllm_support.text.tokenizer.bpe_naive:merge_pair",),
 )
@@ -113,16 +113,14 @@ def merge(merge: Remote) -> None:
     section="By hand",
     needs=("pair_counts", "merge"),
     hints=(
-        "Count the pieces first: Counter(pretokenize(text)). Then keep the ids of each "
-        "different piece, as a tuple, "
-        "with its count.",
+        "Count the pieces first: Counter(pretokenize(text)). Then keep the ids of "
+        "each different piece, as a tuple, with its count.",
         "One round: pairs = pair_counts(words); choose the best; put merge(...) of "
-        "each word into a new dictionary. "
-        "Counts change with every merge, so count again in each round.",
+        "each word into a new dictionary. Counts change with every merge, so count "
+        "again in each round.",
         "The best is min(pairs, key=lambda p: (-pairs[p], rank(p[0]), rank(p[1]))).",
         "Three ways to stop: vocab_size - 256 merges are there, no pair is left, or "
-        "the best one occurs less than "
-        "min_frequency times.",
+        "the best one occurs less than min_frequency times.",
     ),
     solution=(
         "happyllm_support.text.tokenizer.bpe_naive:train_bpe_naive",
@@ -185,14 +183,11 @@ def train(train: Remote) -> None:
     needs=("merge",),
     hints=(
         "A dictionary {pair: 256 + k} says of each pair whether it is among the "
-        "merges, and how early: a smaller id "
-        "was learned earlier.",
+        "merges, and how early: a smaller id was learned earlier.",
         "For each piece: while some neighbouring pair is in the dictionary, take the "
-        "one with the smallest id and call "
-        "merge with it.",
+        "one with the smallest id and call merge with it.",
         "min((table[pair] for pair in pairwise(ids) if pair in table), default=None) "
-        "is the next id to make; "
-        "merges[id - 256] is its pair.",
+        "is the next id to make; merges[id - 256] is its pair.",
     ),
     solution=("happyllm_support.text.tokenizer.merging:merge_by_scan",),
 )
@@ -253,12 +248,10 @@ def encode(encode: Remote) -> None:
     numeric=False,
     hints=(
         "Begin with a list of the bytes of each id: [bytes([b]) for b in range(256)].",
-        "Each merge appends the bytes of its left token followed by those of its right "
-        "token; both are in the list "
-        "already.",
+        "Each merge appends the bytes of its left token followed by those of its "
+        "right token; both are in the list already.",
         "Join the bytes of all ids first and decode once at the end. Check the range "
-        "before you look anything up: a "
-        "list takes negative indices.",
+        "before you look anything up: a list takes negative indices.",
     ),
     solution=(
         "happyllm_support.text.tokenizer.tokenizer:Tokenizer.decode",
@@ -317,8 +310,7 @@ def decode(decode: Remote) -> None:
     numeric=False,
     hints=(
         "Keep the bytes that are not yet text in a buffer. Each id adds its bytes; "
-        "what is complete is yielded, "
-        "the rest stays.",
+        "what is complete is yielded, the rest stays.",
         "codecs.getincrementaldecoder knows which bytes are complete. By hand: "
         "UnicodeDecodeError has .start, and its "
         '.reason is "unexpected end of data" where more bytes could help.',
@@ -384,11 +376,11 @@ def decode_stream(decode_stream: Remote) -> None:
     hints=(
         "Find the special tokens that are allowed, and encode what lies between them.",
         "re.split with a group keeps what it splits at: re.split('(x|y)', 'axb') -> "
-        "['a', 'x', 'b']. The marks in a "
-        "special token mean something in a regular expression, so re.escape each.",
+        "['a', 'x', 'b']. The marks in a special token mean something in a regular "
+        "expression, so re.escape each.",
         "Of several alternatives a regular expression takes the first that fits, so "
-        "sort them by length, longest "
-        "first. Without an allowed token there is nothing to split.",
+        "sort them by length, longest first. Without an allowed token there is "
+        "nothing to split.",
         'pattern = "|".join(map(re.escape, sorted(allowed, key=len, reverse=True))); '
         "then for each part of "
         're.split(f"({pattern})", text): [special[part]] if part in allowed, else '

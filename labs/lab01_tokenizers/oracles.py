@@ -22,9 +22,10 @@ ITS_MERGES = [
     (32, 260),
 ]
 STORY = (
-    "Mei had a red kite. The kite flew over the river, over the hill and over the red "
-    "roofs. Look, said Mei, "
-    "look at the kite!! The river looked back; 12 + 12 = 24.\n\n"
+    "Mei had a red kite. The kite flew over the river, over the hill and over the "
+    "red roofs. Look, said Mei, look at the kite!! The river looked back; 12 + 12 = "
+    "24.\n"
+    "\n"
     "小梅有一只红风筝。风筝飞过小河，飞过小山，飞过红屋顶。小梅说：看，风筝！小河看着小梅笑了。🙂🙂\n"
 )
 

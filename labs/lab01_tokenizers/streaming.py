@@ -17,7 +17,7 @@ from .oracles import VOCAB
 def steps_of(
     decode_stream: Remote, ids: list[int], what: str
 ) -> list[tuple[int, str]] | None:
-    """After each text that came: how many ids had been taken, and all the text so far."""
+    """After each text that came: how many ids were taken, and all the text so far."""
     parts = decode_stream(Stream(ids), VOCAB)
     if not isinstance(parts, Iterator):
         expect(
@@ -63,8 +63,8 @@ def follow(decode_stream: Remote, ids: list[int], what: str) -> None:
     for taken, text in steps or []:
         due = complete[max(taken - 1, 0)]
         late = (
-            f"{what}: {taken} ids were taken when {text!r} had come, but {due!r} "
-            "was complete one id earlier"
+            f"{what}: {taken} ids were taken when {text!r} had come, but {due!r} was "
+            "complete one id earlier"
         )
         if not expect(len(before) >= len(due), late):
             return

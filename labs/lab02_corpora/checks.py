@@ -54,7 +54,6 @@ NO_SUMS = (0.8, 0.1, 0.0), (0.5, 0.3, 0.2 + 5e-9), (0.5, 0.3, 0.2 - 5e-9)
 
 
 # ---- bits per byte
-# ------------------------------------------------------------------------------
 
 
 @lab.check(
@@ -62,8 +61,7 @@ NO_SUMS = (0.8, 0.1, 0.0), (0.5, 0.3, 0.2 + 5e-9), (0.5, 0.3, 0.2 - 5e-9)
     section=UNIT,
     hints=(
         "Three things change between the loss of a model and bits per byte: the sum "
-        "over tokens, the unit of the "
-        "surprise, and what it is divided by.",
+        "over tokens, the unit of the surprise, and what it is divided by.",
         "A nat is 1 / ln 2 bits. How many bytes a text has, only its encoded form "
         "knows: `text.encode()`.",
         "float(losses.sum()) / math.log(2) / len(text.encode()), after the empty text "
@@ -112,7 +110,6 @@ def bits_per_byte(bits_per_byte: Remote) -> None:
 
 
 # ---- entropy
-# ------------------------------------------------------------------------------------
 
 
 @lab.check(
@@ -121,14 +118,13 @@ def bits_per_byte(bits_per_byte: Remote) -> None:
     hints=(
         "Start with a nonterminal whose rules hold only words: its entropy is the sum "
         "of -p ln p.",
-        "If a rule is drawn, with probability p, then all that its symbols cost has to "
-        "be paid as well: each "
-        "occurrence, and only then. So what follows is weighted with p.",
+        "If a rule is drawn, with probability p, then all that its symbols cost has "
+        "to be paid as well: each occurrence, and only then. So what follows is "
+        "weighted with p.",
         "Write a function of one symbol that calls itself for the symbols of each "
-        "rule, and remember its result in a "
-        "dict (or functools.cache does), or the check runs out of time. Words cost 0; "
-        "rules with p = 0 are skipped, "
-        "since they have no logarithm.",
+        "rule, and remember its result in a dict (or functools.cache does), or the "
+        "check runs out of time. Words cost 0; rules with p = 0 are skipped, since "
+        "they have no logarithm.",
         "H[A] = sum(p * (-math.log(p) + sum(H(symbol) for symbol in body)) for p, "
         "body in grammar[A] if p > 0)",
     ),
@@ -207,7 +203,6 @@ def entropy(entropy: Remote) -> None:
 
 
 # ---- n-grams
-# ------------------------------------------------------------------------------------
 
 
 @lab.check(
@@ -215,15 +210,13 @@ def entropy(entropy: Remote) -> None:
     section=COUNTING,
     hints=(
         "One table is enough for all orders: for each context, a tuple of 0 to n - 1 "
-        "tokens, a Counter of the tokens "
-        "that came after it.",
-        "At position i of a document the contexts are ids[i:i], ids[i-1:i], ids[i-2:i] "
-        "..., as far as the document "
-        "and the order allow. The total of a context is the sum of its counter.",
+        "tokens, a Counter of the tokens that came after it.",
+        "At position i of a document the contexts are ids[i:i], ids[i-1:i], "
+        "ids[i-2:i] ..., as far as the document and the order allow. The total of a "
+        "context is the sum of its counter.",
         "probs: begin with 1 / V for every token, then go from the empty context to "
-        "the longest one; at each step "
-        "(counts + p) / (total + 1). A context that was never seen leaves p as it is, "
-        "all by itself.",
+        "the longest one; at each step (counts + p) / (total + 1). A context that "
+        "was never seen leaves p as it is, all by itself.",
         "surprise: for i, token in enumerate(ids): -log(self.probs(ids[:i])[token]).",
     ),
     solution=("labs.lab02_corpora.reference:NGram",),
@@ -291,7 +284,6 @@ def NGram(NGram: Remote) -> None:
 
 
 # ---- splits
-# -------------------------------------------------------------------------------------
 
 
 @lab.check(
@@ -300,16 +292,14 @@ def NGram(NGram: Remote) -> None:
     numeric=False,
     hints=(
         "Nothing may matter but the text itself: not its place in the list, not what "
-        "else is there, not which process "
-        "asks. Python's own hash() of a string is another one in every process.",
+        "else is there, not which process asks. Python's own hash() of a string is "
+        "another one in every process.",
         "First the key: lower case in the sense of `casefold`, and then only "
-        "characters for which `isalnum()` holds; "
-        "that keeps Chinese. Whatever copies have in common must be all that the hash "
-        "sees.",
-        "hashlib.blake2b(key.encode(), digest_size=8, salt=...).digest() are 8 bytes; "
-        "int.from_bytes(..., 'big') / "
-        "2**64 lies between 0 and 1. Cutting a longer digest to 8 bytes is another "
-        "hash.",
+        "characters for which `isalnum()` holds; that keeps Chinese. Whatever copies "
+        "have in common must be all that the hash sees.",
+        "hashlib.blake2b(key.encode(), digest_size=8, salt=...).digest() are 8 "
+        "bytes; int.from_bytes(..., 'big') / 2**64 lies between 0 and 1. Cutting a "
+        "longer digest to 8 bytes is another hash.",
         "Add up the shares while you go through them, and take the first part whose "
         "sum is larger than u.",
     ),
@@ -411,7 +401,6 @@ def split(split: Remote) -> None:
 
 
 # ---- rows
-# ---------------------------------------------------------------------------------------
 
 
 @lab.check(
@@ -419,14 +408,11 @@ def split(split: Remote) -> None:
     section=ROWS,
     hints=(
         "Sort the numbers of the documents by length, longest first. Then decide one "
-        "document at a time, and never "
-        "move one that has its place.",
+        "document at a time, and never move one that has its place.",
         "Keep the room that is left in each row. Among the rows with room >= length, "
-        "the fullest one is the one with "
-        "the least room.",
+        "the fullest one is the one with the least room.",
         "fitting = [r for r in range(len(rows)) if room[r] >= length]; if there are "
-        "any, the document goes into "
-        "min(fitting, key=room.__getitem__).",
+        "any, the document goes into min(fitting, key=room.__getitem__).",
     ),
     solution=(
         "happyllm_support.text.shards.packing:plan_best_fit",
@@ -434,9 +420,9 @@ def split(split: Remote) -> None:
     ),
 )
 def best_fit(best_fit: Remote) -> None:
-    cases = list(
-        PLANS
-    )  # the first ones leave no choice between documents or rows, so that all wrong code shows alike
+    # The first ones leave no choice between documents or rows, so that all wrong code
+    # shows alike.
+    cases = list(PLANS)
     rng = random.Random(11)
     cases += [
         ([rng.randrange(1, 20) for _ in range(n)], T)
@@ -479,15 +465,14 @@ def best_fit(best_fit: Remote) -> None:
     points=3,
     section=APART,
     hints=(
-        "Begin with four arrays that are all padding: ids of pad_id, targets of -100, "
-        "positions and segments of 0. "
-        "Then write each document over its places.",
-        "A document of n tokens that begins at place `at` covers at to at + n - 1, but "
-        "has only n - 1 targets: its "
-        "last token has none, whatever lies to the right of it.",
-        "targets[b, at : at + n - 1] = document[1:], positions[b, at : at + n] = 0 ... "
-        "n - 1, and the segment is the "
-        "number of the document within the row, from 1.",
+        "Begin with four arrays that are all padding: ids of pad_id, targets of "
+        "-100, positions and segments of 0. Then write each document over its places.",
+        "A document of n tokens that begins at place `at` covers at to at + n - 1, "
+        "but has only n - 1 targets: its last token has none, whatever lies to the "
+        "right of it.",
+        "targets[b, at : at + n - 1] = document[1:], positions[b, at : at + n] = 0 "
+        "... n - 1, and the segment is the number of the document within the row, "
+        "from 1.",
     ),
     solution=("happyllm_support.text.shards.packing:fill_rows",),
 )
@@ -528,7 +513,6 @@ def fill_rows(fill_rows: Remote) -> None:
 
 
 # ---- batches
-# ------------------------------------------------------------------------------------
 
 
 @lab.check(
@@ -538,11 +522,10 @@ def fill_rows(fill_rows: Remote) -> None:
         "How many windows have all their targets? The last one needs a token more "
         "than it has inputs.",
         "Make a list of the windows' numbers, shuffle it with the generator of the "
-        "docstring, and cut the list into "
-        "pieces of batch_size.",
+        "docstring, and cut the list into pieces of batch_size.",
         "n = (len(ids) - 1) // T; window w has the inputs ids[w * T : w * T + T] and "
-        "the targets ids[w * T + 1 : w * T "
-        "+ T + 1]. torch.stack makes a batch of them.",
+        "the targets ids[w * T + 1 : w * T + T + 1]. torch.stack makes a batch of "
+        "them.",
         'order = list(range(n)), then random.Random(f"{seed} {epoch}").shuffle(order); '
         "for first in range(0, n - "
         "batch_size + 1, batch_size) yield the windows of order[first : first + "

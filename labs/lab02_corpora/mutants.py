@@ -17,7 +17,6 @@ __all__ = ["mutants_batches", "mutants_ngram", "mutants_rows", "mutants_split"]
 
 
 # ---- bits per byte
-# --------------------------------------------------------------------------------
 
 
 @lab.mutant("bits_per_byte", "the loss is divided by characters instead of bytes")
@@ -97,7 +96,6 @@ def empty_divides(losses: Tensor, text: str) -> float:
 
 
 # ---- entropy
-# --------------------------------------------------------------------------------------
 
 Rules = list[tuple[float, list[str]]]
 

@@ -11,7 +11,6 @@ from . import reference
 from .checks import lab
 
 # ---- rows
-# -----------------------------------------------------------------------------------------
 
 Choice = Callable[[list[int], int], int | None]
 
@@ -57,9 +56,9 @@ def fullest(rooms: list[int], length: int) -> int | None:
     "fullest",
 )
 def first_fit(lengths: list[int], T: int) -> list[list[int]]:
-    first: Choice = lambda rooms, length: next(
-        (r for r, room in enumerate(rooms) if room >= length), None
-    )  # noqa: E731
+    def first(rooms: list[int], length: int) -> int | None:
+        return next((r for r, room in enumerate(rooms) if room >= length), None)
+
     return rows_by(lengths, T, longest_first(lengths), first)
 
 
@@ -183,7 +182,6 @@ def too_long_accepted(lengths: list[int], T: int) -> list[list[int]]:
 
 
 # ---- filled rows
-# ----------------------------------------------------------------------------------
 
 Rows = list[list[list[int]]]
 

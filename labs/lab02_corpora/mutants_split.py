@@ -152,7 +152,7 @@ def by_key(says: str, key: Callable[[str], str]) -> None:
 
 
 def by_digest(says: str, digest: Callable[[bytes, str], bytes]) -> None:
-    """A variant that takes another digest of the right key, given the seed as a string."""
+    """A variant with another digest of the right key, given the seed as a string."""
 
     def split(
         documents: list[str], shares: dict[str, float], seed: int = 0

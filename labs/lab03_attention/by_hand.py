@@ -26,7 +26,7 @@ def random(
 
 
 def some_mask(*shape: int, seed: int) -> Tensor:
-    """A mask in which each query sees something and misses something, and each key too."""
+    """A mask in which each query sees some keys and misses some, and each key alike."""
     mask = torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) < 0.5
     for t in range(shape[-2]):
         mask[..., t, t % shape[-1]] = True
@@ -70,7 +70,7 @@ def mask_by_loops(
 
 
 def groups_by_loops(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Grouped attention, head by head, through PyTorch's own; blind queries get zeros."""
+    """Grouped attention, head by head, by PyTorch's own; blind queries get zeros."""
     size = q.shape[1] // k.shape[1]
     table = None if mask is None else mask[:, 0]
     heads = [

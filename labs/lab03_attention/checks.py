@@ -137,9 +137,8 @@ def _right_softmax(got: Any, scores: Tensor, dim: int, what: str) -> bool:
         "Three conditions, joined by &: key position <= query position, same segment, "
         "segment of the query > 0.",
         "With places = k_positions[:, None, :] <= q_positions[:, :, None], and "
-        "segments likewise, for which == stands: "
-        "(places & (k_segments[:, None, :] == q_segments[:, :, None]) & "
-        "(q_segments[:, :, None] > 0))[:, None].",
+        "segments likewise, for which == stands: (places & (k_segments[:, None, :] "
+        "== q_segments[:, :, None]) & (q_segments[:, :, None] > 0))[:, None].",
     ),
     solution=("happyllm_support.model.masks:AttentionMask.allowed",),
 )
@@ -210,8 +209,8 @@ def _right_mask(mask_from_positions: Remote, what: str, *tokens: Tensor) -> bool
         "A hidden score becomes -infinity before the softmax: masked_fill(~mask, "
         "...). A row of nothing else is 0 / 0.",
         "Fill with torch.finfo(scores.dtype).min, which stays finite, and set the "
-        "weights of such rows to 0 after the "
-        "softmax: multiply them by mask.any(dim=-1, keepdim=True).",
+        "weights of such rows to 0 after the softmax: multiply them by "
+        "mask.any(dim=-1, keepdim=True).",
     ),
     solution=(
         "happyllm_support.model.attention:attention_weights",
@@ -371,7 +370,7 @@ def _right_attention(
     solution=("happyllm_support.model.attention:Attention._split",),
 )
 def split_heads(split_heads: Remote) -> None:
-    """A worked example, random numbers, and the two extremes of one head and C heads."""
+    """A worked example, random numbers, and both extremes: one head and C heads."""
     x = torch.tensor([[[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]]])
     example = torch.tensor([[[[1.0, 2.0], [5.0, 6.0]], [[3.0, 4.0], [7.0, 8.0]]]])
     expect_close(split_heads(x, 2), example, "split_heads of two tokens for two heads")
@@ -428,8 +427,7 @@ def join_heads(join_heads: Remote) -> None:
         "x.repeat_interleave(H // K, dim=1) does that, x.repeat(1, H // K, 1, 1) does "
         "the other.",
         "With size = q.shape[1] // k.shape[1], both k and v become their "
-        ".repeat_interleave(size, dim=1); then "
-        "sdpa(q, k, v, mask).",
+        ".repeat_interleave(size, dim=1); then sdpa(q, k, v, mask).",
     ),
     solution=(
         "happyllm_support.model.attention:repeat_heads",
@@ -496,13 +494,11 @@ def _right_groups(
         "sums / total is the answer so far.",
         "What has been summed is relative to the old top. When top grows it is too "
         "large by e^(new_top - top).",
-        "shrink = exp(top - new_top) multiplies total and sums before the block's own "
-        "powers, exp(scores - new_top), "
-        "are added.",
-        "Start with top at -infinity: then the first shrink is e^-infinity = 0. Every "
-        "query has a top of its own: "
-        "amax(dim=-1, keepdim=True). Yield a quotient, but go on with the sums "
-        "themselves.",
+        "shrink = exp(top - new_top) multiplies total and sums before the block's "
+        "own powers, exp(scores - new_top), are added.",
+        "Start with top at -infinity: then the first shrink is e^-infinity = 0. "
+        "Every query has a top of its own: amax(dim=-1, keepdim=True). Yield a "
+        "quotient, but go on with the sums themselves.",
     ),
     solution=(
         "happyllm_support.model.online_attention:online_softmax_sum",
@@ -542,8 +538,8 @@ def _right_steps(attend_online: Remote, q: Tensor, blocks: Blocks, what: str) ->
         good &= expect_close(got, want, f"{what}the answer after block {number}")
         taken = attend_online.taken()[-1]
         early = (
-            f"it has taken {taken} blocks when it gives answer {number}; the next "
-            "is taken after the answer"
+            f"it has taken {taken} blocks when it gives answer {number}; the next is "
+            "taken after the answer"
         )
         if not expect(taken == number, early):
             return False

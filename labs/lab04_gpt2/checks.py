@@ -381,8 +381,8 @@ def initialise(initialise: Remote) -> None:
         "self.parameters() lists a shared parameter once; state_dict() and its kin "
         "list it under both names.",
         "load: copying values into the parameters that exist (load_state_dict with "
-        "strict=False does) keeps the tie; "
-        "putting new parameters in their place cuts it.",
+        "strict=False does) keeps the tie; putting new parameters in their place "
+        "cuts it.",
         "self.lm_head.weight = self.tok_emb.weight, in __init__, and again after "
         "anything that may part them.",
     ),
@@ -456,8 +456,8 @@ def GPT2(GPT2: Remote) -> None:
         "Tables and norms stay as they are.",
         "c_attn: weight.T.chunk(3) and bias.chunk(3) are q, k and v, in this order.",
         "Take what you use out of a copy of the dict (pop). What is left over at the "
-        "end is unknown, unless it is "
-        "one of the three exceptions; a pop that finds nothing is a missing one.",
+        "end is unknown, unless it is one of the three exceptions; a pop that finds "
+        "nothing is a missing one.",
         'rest = {name.removeprefix("transformer."): t for name, t in tensors.items()}; '
         "then, for each pair of names: "
         "if there not in rest, raise ValueError(there), else take rest.pop(there), .T "

@@ -122,11 +122,12 @@ def initialise(
 
     What a tensor gets depends on its name and its number of axes:
 
-        two axes                                         normal distribution, mean 0, standard deviation std
-          but `...o_proj.weight`, `...down_proj.weight`  std / sqrt(2 n_layer): these two write into the stream
-          but `pos_emb.weight`                           std / 2
-        one axis, `...bias`                              zeros
-        one axis, `...weight` (the gain of a norm)       ones
+        two axes                      normal, mean 0, standard deviation std
+          but `...o_proj.weight`      std / sqrt(2 n_layer): it writes into the stream
+          and `...down_proj.weight`   the same
+          but `pos_emb.weight`        std / 2
+        one axis, `...bias`           zeros
+        one axis, `...weight`         ones: the gain of a norm
 
     Draw one tensor after the other, in the order of `shapes`, so that a seed says what
     each of them gets. The normal distribution is not cut off: some numbers lie beyond
@@ -260,7 +261,8 @@ def load_conv1d(tensors: dict[str, Tensor], n_layer: int) -> dict[str, Tensor]:
     `c_attn`: weight (C, 3 C) and bias (3 C,), the outputs of q first, then those of k,
     then those of v.
 
-        wte.weight, wpe.weight               tok_emb.weight, pos_emb.weight: tables, not Conv1D
+        wte.weight                           tok_emb.weight: a table, no Conv1D
+        wpe.weight                           pos_emb.weight: the same
         h.{i}.ln_1.{weight,bias}             blocks.{i}.attn_norm.{weight,bias}
         h.{i}.attn.c_attn.{weight,bias}      blocks.{i}.attn.{q,k,v}_proj.{weight,bias}
         h.{i}.attn.c_proj.{weight,bias}      blocks.{i}.attn.o_proj.{weight,bias}

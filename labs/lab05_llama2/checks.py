@@ -195,9 +195,9 @@ def rope_frequencies(rope_frequencies: Remote) -> None:
         "positions[:, None, :, None] * inv_freq has the shape (B, 1, T, D/2).",
         "Both halves of D hold the same angles: torch.cat((angles, angles), dim=-1).",
         "__init__: self.register_buffer('inv_freq', rope_frequencies(...), "
-        "persistent=False). forward: angles = "
-        "positions[:, None, :, None] * self.inv_freq, both halves from torch.cat, "
-        "return angles.cos(), angles.sin().",
+        "persistent=False). forward: angles = positions[:, None, :, None] * "
+        "self.inv_freq, both halves from torch.cat, return angles.cos(), "
+        "angles.sin().",
     ),
     solution=("happyllm_support.model.rope:RotaryPositions",),
 )
@@ -410,12 +410,11 @@ def SwiGLU(SwiGLU: Remote) -> None:
         "SmallLlama: tok_emb, cos and sin once, the blocks in an nn.ModuleList called "
         "blocks, final_norm, lm_head.",
         "Attention: q = apply_rope(self.q_proj(x).unflatten(-1, (H, D)).transpose(1, "
-        "2), cos, sin), k alike with K "
-        "heads, v not turned; y = F.scaled_dot_product_attention(q, k, v, "
-        "is_causal=True, enable_gqa=True), then "
-        "self.o_proj(y.transpose(1, 2).flatten(2)). Block: x = x + "
-        "self.attn(self.attn_norm(x), cos, sin), then MLP. "
-        "SmallLlama: for block in self.blocks: x = block(x, cos, sin); return "
+        "2), cos, sin), k alike with K heads, v not turned; y = "
+        "F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True), "
+        "then self.o_proj(y.transpose(1, 2).flatten(2)). Block: x = x + "
+        "self.attn(self.attn_norm(x), cos, sin), then MLP. SmallLlama: for block in "
+        "self.blocks: x = block(x, cos, sin); return "
         "self.lm_head(self.final_norm(x)).",
     ),
     solution=(

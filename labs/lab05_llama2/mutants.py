@@ -17,8 +17,7 @@ from . import (  # noqa: F401  # they declare theirs
 )
 from .checks import lab
 
-# --- rms_norm
-# ---------------------------------------------------------------------------------------------------------
+# ---- rms_norm
 
 
 def _mean_square(x: Tensor) -> Tensor:
@@ -215,8 +214,7 @@ def all_axes(x, weight, eps=1e-5):
     return (x.float() * (x.float().square().mean() + eps).rsqrt()).to(x.dtype) * weight
 
 
-# --- SwiGLU
-# -----------------------------------------------------------------------------------------------------------
+# ---- SwiGLU
 
 
 @lab.mutant("SwiGLU", "gate and up are exchanged: the activation is on the wrong one")

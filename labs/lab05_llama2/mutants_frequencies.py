@@ -13,8 +13,7 @@ from .checks import lab
 STRETCH = "Beyond the trained length"
 PAIRS = "Which two channels make a pair?"
 
-# --- rope_frequencies
-# -------------------------------------------------------------------------------------------------
+# ---- rope_frequencies
 
 
 def _powers(head_dim: int, theta: float) -> Tensor:
@@ -248,8 +247,7 @@ def unknown_accepted(head_dim, theta=10000.0, *, scaling=None, factor=1.0):
     return reference.rope_frequencies(head_dim, theta, scaling=kind, factor=factor)
 
 
-# --- RotaryPositions
-# --------------------------------------------------------------------------------------------------
+# ---- RotaryPositions
 
 
 class _Rotary(nn.Module):

@@ -12,8 +12,7 @@ TURN = "RoPE: turning instead of adding"
 PAIRS = "Which two channels make a pair?"
 SHARE = "Grouped-query attention: who shares a key"
 
-# --- SmallLlama
-# -------------------------------------------------------------------------------------------------------
+# ---- SmallLlama
 
 
 class _Llama(reference.SmallLlama):

@@ -12,8 +12,7 @@ from .checks import lab
 
 PAIRS = "Which two channels make a pair?"
 
-# --- apply_rope
-# -------------------------------------------------------------------------------------------------------
+# ---- apply_rope
 
 
 def _halves(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,8 +131,7 @@ def first_row_turned(x, cos, sin):
     return reference.apply_rope(x, cos[:1], sin[:1])
 
 
-# --- apply_rope_interleaved
-# -------------------------------------------------------------------------------------------
+# ---- apply_rope_interleaved
 
 
 def _even_odd(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -229,8 +227,7 @@ def interleaved_not_cast_back(x, cos, sin):
     return reference.apply_rope_interleaved(x.float(), cos, sin)
 
 
-# --- interleaved_to_half_split
-# ----------------------------------------------------------------------------------------
+# ---- interleaved_to_half_split
 
 
 def _whole_heads(weight: Tensor, head_dim: int) -> int:

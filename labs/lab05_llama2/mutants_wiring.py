@@ -11,8 +11,7 @@ from . import reference
 from .checks import lab
 from .mutants_model import SHARE, TURN, _Llama
 
-# --- the stream
-# -------------------------------------------------------------------------------------------------------
+# ---- the stream
 
 
 @lab.mutant(
@@ -165,8 +164,7 @@ class LogProbabilities(_Llama):
         return super().head(x).log_softmax(-1)
 
 
-# --- inside attention
-# -------------------------------------------------------------------------------------------------
+# ---- inside attention
 
 
 @lab.mutant("SmallLlama", "the heads are joined, but o_proj is left out")

@@ -1,4 +1,4 @@
-"""The package's finished code under the lab's names: what the lab is checked against."""
+"""The package's code under the lab's names: what the lab is checked against."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_every_chapter_is_in_the_contents() -> None:
 
 
 def test_every_page_is_in_the_contents() -> None:
-    """No page of the book is unreachable; generated tables are included by other pages."""
+    """No page of the book is unreachable; other pages include generated tables."""
     pages = {path.relative_to(ROOT).with_suffix("").as_posix() for path in PAGES}
     included = {"book/benchmarks_table", "book/labs_table"}
     assert pages - included == {
@@ -157,7 +157,7 @@ def test_examples_print_what_the_page_shows(path: Path) -> None:
 
 
 def test_prose_of_the_self_test_repeats_computed_numbers() -> None:
-    """The answers in words, computed once more independently of the blocks under them."""
+    """The answers in words, computed once more without the blocks under them."""
     page = (BOOK / "prerequisites.md").read_text("utf-8")
     softmax = [math.exp(z) / sum(map(math.exp, (2, 1, 0))) for z in (2, 1, 0)]
     after = math.log(1 + math.exp(-0.25))

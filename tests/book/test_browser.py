@@ -24,7 +24,7 @@ import yaml
 from happyllm_support.grading.diagnosis import Diagnosis
 from happyllm_support.grading.judge import Status, Verdict
 from happyllm_support.grading.page import render
-from happyllm_support.grading.progress import Progress
+from happyllm_support.grading.progress import LabRecord
 from happyllm_support.grading.selection import load_all
 from tools import book
 
@@ -39,19 +39,26 @@ PROGRESS = "labs/progress"  # made by the grader, in its own style
 SIDEWAYS = """() => {
   const page = document.scrollingElement, edge = page.clientWidth + 1;
   if (page.scrollWidth < edge) return null;
-  const wide = [...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > edge);
-  const names = wide.slice(0, 12).map(e => [e.tagName.toLowerCase(), ...e.classList].join('.'));
-  return `scrolls sideways, ${page.scrollWidth} in ${page.clientWidth} pixels: ${names.join(', ')}`;
+  const wide = [...document.querySelectorAll('body *')]
+    .filter(e => e.getBoundingClientRect().right > edge);
+  const names = wide.slice(0, 12)
+    .map(e => [e.tagName.toLowerCase(), ...e.classList].join('.'));
+  return `scrolls sideways, ${page.scrollWidth} in ${page.clientWidth} pixels: ` +
+    names.join(', ');
 }"""
 CUT_OFF = """() => {
-  const links = [...document.querySelectorAll('.prev-next-area a, .bd-header a, .bd-article h1')];
-  const out = links.filter(e => e.offsetParent && e.getBoundingClientRect().right > window.innerWidth + 1);
+  const links = '.prev-next-area a, .bd-header a, .bd-article h1';
+  const edge = window.innerWidth + 1;
+  const out = [...document.querySelectorAll(links)]
+    .filter(e => e.offsetParent && e.getBoundingClientRect().right > edge);
   return out.map(e => `cut off at the right: ${e.textContent.trim().slice(0, 60)}`);
 }"""
-NO_ALT = """() => [...document.querySelectorAll('img')].filter(e => !(e.getAttribute('alt') || '').trim())
+NO_ALT = """() => [...document.querySelectorAll('img')]
+  .filter(e => !(e.getAttribute('alt') || '').trim())
   .map(e => `image without a text: ${e.getAttribute('src').slice(0, 80)}`)"""
 UNSET_MATH = """() => {
-  const [asked, set] = ['.math', 'mjx-container'].map(name => document.querySelector('.bd-article ' + name));
+  const [asked, set] = ['.math', 'mjx-container']
+    .map(name => document.querySelector('.bd-article ' + name));
   return asked && !set ? 'formulas were not set' : null;
 }"""
 SETTLED = """async () => {
@@ -228,7 +235,7 @@ def test_first_page_leads_to_the_book(browser: Any, base_url: str) -> None:
 def sample_of_progress(folder: Path, html: Path) -> Path:
     """A page of progress with everything that can be on it, beside nothing else."""
     labs = load_all(book.ROOT / "labs")[0]
-    progress = Progress()
+    record = LabRecord()
     lines = [
         "This is what comes out when the scores are not divided by sqrt(head_dim).",
         "x" * 300,
@@ -253,7 +260,7 @@ def sample_of_progress(folder: Path, html: Path) -> Path:
                         diagnosis=found,
                     )
                 )
-            progress.record(
+            record.add_verdicts(
                 lab.id,
                 list(lab.checks),
                 verdicts,
@@ -263,7 +270,7 @@ def sample_of_progress(folder: Path, html: Path) -> Path:
     path.write_text(
         render(
             labs,
-            progress,
+            record,
             book=html,
             to_book=f"{html.as_uri()}/",
             note="One line. " * 30,

@@ -318,8 +318,8 @@ def test_prepare_does_not_depend_on_workers_and_takes_options(
     for name, workers in (("one", 1), ("two", 2)):
         output = tmp_path / name
         code, out, err = run(
-            "data", "prepare", corpus, "storyworld-en", "--stories", "10", "--tokenizer", trained, "--output", output,
-            "--workers", workers, *options,
+            "data", "prepare", corpus, "storyworld-en", "--stories", "10",
+            "--tokenizer", trained, "--output", output, "--workers", workers, *options,
         )  # fmt: skip
         assert (
             (code, err) == (0, "")

@@ -261,7 +261,7 @@ def test_a_progress_file_that_cannot_be_written_undoes_nothing(run, labs, monkey
     def full(*_):
         raise OSError("cannot write x: No space left on device")
 
-    monkeypatch.setattr(progress, "update", full)
+    monkeypatch.setattr(progress, "update_record", full)
     code, out, _ = run("lab", "grade")
     assert (
         code == 0
@@ -369,7 +369,7 @@ def test_hints_do_not_forget_what_was_graded(run, labs, solve):
     solve(HALF)
     run("lab", "grade")
     run("lab", "hint", "01")
-    assert progress.load(labs)[0].points("lab01") == 1
+    assert progress.load_record(labs)[0].points("lab01") == 1
 
 
 # solution

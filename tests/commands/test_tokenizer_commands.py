@@ -60,7 +60,8 @@ def test_train_says_when_it_stopped_early_and_what_it_dropped(run, corpus, tmp_p
         tmp_path / "b.json",
     )[1]
     assert re.search(
-        r"dropped [0-9,]+ rare pieces \([0-9,]+ occurrences\) to stay within --max-unique",
+        r"dropped [0-9,]+ rare pieces \([0-9,]+ occurrences\) to stay within "
+        "--max-unique",
         out,
     )
 
@@ -71,8 +72,8 @@ def test_train_takes_corpora_folders_and_json_lines(run, corpus, tmp_path):
     (folder / "a.jsonl").write_text((json.dumps({"body": "a zebra"}) + "\n") * 50)
     (folder / "b.md").write_text("giraffe " * 50)
     code, _, err = run(
-        "tokenizer", "train", folder, corpus, "storyworld-zh", "--stories", "50", "--field", "body",
-        "--vocab-size", "700", "--output", tmp_path / "out.json",
+        "tokenizer", "train", folder, corpus, "storyworld-zh", "--stories", "50",
+        "--field", "body", "--vocab-size", "700", "--output", tmp_path / "out.json",
     )  # fmt: skip
     assert (code, err) == (0, "")
     tokenizer = Tokenizer.load(tmp_path / "out.json")

@@ -38,21 +38,23 @@ lab = Lab("Probe", minutes=5)
 X = torch.arange(6.0).reshape(2, 3) - 2
 
 
-@lab.check(points=1, section="First", hints=("a nudge", "nearly the answer"), seconds=SECONDS, memory_mb=400,
-           no_operators=("exp",), no_functions=("torch.nn.functional.scaled_dot_product_attention",),
+@lab.check(points=1, section="First", hints=("a nudge", "nearly the answer"),
+           seconds=SECONDS, memory_mb=400, no_operators=("exp",),
+           no_functions=("torch.nn.functional.scaled_dot_product_attention",),
            no_imports=("fractions",), solution=("happyllm_support.files:home",))
 def double(double):
     expect_close(double(X), reference.double(X))
     expect_close(double(X[:1] * 3), 6 * X[:1], "a single row")
 
 
-@lab.check(points=2, section="Second", hints=("a", "b"), needs=("double",), seconds=SECONDS,
-           solution=("happyllm_support.files:home",))
+@lab.check(points=2, section="Second", hints=("a", "b"), needs=("double",),
+           seconds=SECONDS, solution=("happyllm_support.files:home",))
 def total(total):
     expect_close(total(X), reference.total(X))
 
 
-@lab.check(points=3, section="Third", hints=("a", "b"), seconds=SECONDS, solution=("happyllm_support.files:home",))
+@lab.check(points=3, section="Third", hints=("a", "b"), seconds=SECONDS,
+           solution=("happyllm_support.files:home",))
 def Counter(Counter):
     counter = Counter(5)
     expect_equal(counter.add(2), 7)

@@ -37,12 +37,14 @@ from happyllm_support.grading.labs import Lab
 lab = Lab("Counting", minutes=30)
 
 
-@lab.check(points=1, section="Sums", hints=("first", "second", "third"), solution=("happyllm_support.files:home",))
+@lab.check(points=1, section="Sums", hints=("first", "second", "third"),
+           solution=("happyllm_support.files:home",))
 def total(total):
     expect_equal(total([1, 2, 4]), 7, "the sum")
 
 
-@lab.check(points=2, section="Means, and $x$", needs=("total",), hints=("divide", "by the length"))
+@lab.check(points=2, section="Means, and $x$", needs=("total",),
+           hints=("divide", "by the length"))
 def mean(mean):
     expect_close(mean([1, 2, 6]), 3.0, "the mean")
 """
@@ -55,8 +57,7 @@ def halves(numbers):
     return sum(numbers) / 2
 """
 REFERENCE = (
-    "def total(numbers):\n    return sum(numbers)\n\n\ndef mean(numbers):\n   "
-    " "
+    "def total(numbers):\n    return sum(numbers)\n\n\ndef mean(numbers):\n    "
     "return sum(numbers) / len(numbers)\n"
 )
 WORDS = """
@@ -77,7 +78,7 @@ WORDS_STUB = (
 
 
 def write_labs(root):
-    """Make `root/labs` with lab01_counting and lab02_words, unwritten, and return it."""
+    """Make `root/labs` with lab01_counting and lab02_words, unwritten."""
     labs = root / "labs"
     files = {
         "lab01_counting": {
@@ -90,8 +91,9 @@ def write_labs(root):
             "words.py": WORDS_STUB,
             "checks.py": WORDS,
             "mutants.py": "",
-            "reference.py": "def longest(text):\n    return max(text.split(), "
-            "key=len)\n",
+            "reference.py": (
+                "def longest(text):\n    return max(text.split(), key=len)\n"
+            ),
         },
         ".stubs": {"lab01_counting.py": STUB, "lab02_words.py": WORDS_STUB},
     }

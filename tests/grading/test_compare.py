@@ -64,8 +64,8 @@ def test_what_is_said_of_a_difference(running):
     got[1, 0], got[1, 2] = 90.0, 0.75
     expect_close(got, WANT, "the output")
     says = (
-        "the output is off: 2 of 6 numbers differ, the first at [1, 0] is 90 "
-        "instead of 100 (largest error 10)"
+        "the output is off: 2 of 6 numbers differ, the first at [1, 0] is 90 instead "
+        "of 100 (largest error 10)"
     )
     assert symptom(running) == says
     assert running.failure.got is got and running.failure.want is WANT
@@ -217,11 +217,13 @@ def test_a_condition_says_its_own_words(running):
 @pytest.mark.parametrize(
     ("left", "right"),
     [
-        (1, 1.0), (True, 1), (1, "1"), ([1], (1,)), ([1], [1, 2]), ({1: 2}, {1: 2, 3: 4}), ({1}, {1, 2}), (None, 0),
-        (torch.ones(2), torch.ones(2).double()), (torch.ones(2), torch.ones(1, 2)), (torch.ones(1), 1.0),
-        (np.ones(2), np.zeros(2)), (np.ones(2), np.ones(3)), (np.ones(2), np.ones(2, "f4")),
-        (np.ones(2), torch.ones(2)),
-        (torch.tensor(1j), torch.tensor(2j)), (math.nan, 1.0), (torch.tensor(math.inf), torch.tensor(-math.inf)),
+        (1, 1.0), (True, 1), (1, "1"), ([1], (1,)), ([1], [1, 2]), (None, 0),
+        ({1: 2}, {1: 2, 3: 4}), ({1}, {1, 2}),
+        (torch.ones(2), torch.ones(2).double()), (torch.ones(2), torch.ones(1, 2)),
+        (torch.ones(1), 1.0), (np.ones(2), np.zeros(2)), (np.ones(2), np.ones(3)),
+        (np.ones(2), np.ones(2, "f4")), (np.ones(2), torch.ones(2)), (math.nan, 1.0),
+        (torch.tensor(1j), torch.tensor(2j)),
+        (torch.tensor(math.inf), torch.tensor(-math.inf)),
         ({"a": [torch.ones(1)]}, {"a": [torch.zeros(1)]}),
     ],
 )  # fmt: skip

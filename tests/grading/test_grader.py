@@ -35,9 +35,11 @@ def with_double(body, top=""):
 
 
 BATTERIES = """
-import abc, array, bisect, collections, copy, csv, datetime, decimal, enum, hashlib, heapq, io, itertools, json, math
-import operator, os, pathlib, pickle, pprint, queue, random, re, string, struct, sys, textwrap, threading, time, typing
-import unicodedata, uuid, zlib, numpy as np, regex, scipy.special, tqdm, safetensors.torch, torch.nn.functional as F
+import abc, array, bisect, collections, copy, csv, datetime, decimal, enum, hashlib
+import heapq, io, itertools, json, math, operator, os, pathlib, pickle, pprint, queue
+import random, re, string, struct, sys, textwrap, threading, time, typing, unicodedata
+import uuid, zlib, numpy as np, regex, scipy.special, tqdm, safetensors.torch
+import torch.nn.functional as F
 """
 ACCEPTED = {
     "a module from the future": "from __future__ import annotations\n" + RIGHT,
@@ -145,37 +147,40 @@ def test_right_code_passes_whatever_it_looks_like(
 
 
 REFUSED = {
-    "class E(Exception):\n    __str__ = None\ndef double(x):\n    raise E": "it "
-    "raises "
-    "E: (its "
-    "message "
-    "cannot "
-    "be shown",
+    "class E(Exception):\n    __str__ = None\ndef double(x):\n    raise E": (
+        "it raises E: (its message cannot be shown"
+    ),
     "def double(x):\n    raise SyntaxError": "it raises SyntaxError (line",
-    "def double(x):\n    raise ValueError('\\x1b[31m\\ud800')": "it raises "
-    "ValueError: ?[31m? "
-    "(line",
+    "def double(x):\n    raise ValueError('\\x1b[31m\\ud800')": (
+        "it raises ValueError: ?[31m? (line"
+    ),
     "def double(x):\n    return 10**5000": "it raises ValueError: Exceeds the limit",
-    "def double(x):\n    return torch.complex(x, x)": "the result is complex64; "
-    "expected is float32",
-    "def double(x):\n    return torch.quantize_per_tensor(x, 0.1, 0, torch.qint8)": "it "
-    "raises "
-    "TypeError: "
-    "a "
-    "qint8",
+    "def double(x):\n    return torch.complex(x, x)": (
+        "the result is complex64; expected is float32"
+    ),
+    "def double(x):\n    return torch.quantize_per_tensor(x, 0.1, 0, torch.qint8)": (
+        "it raises TypeError: a qint8"
+    ),
     "def double(x):\n    return (x * 2).to_sparse()": "it raises RuntimeError",
     "def double(x):\n    import numpy as np\n    return np.asarray(x, "
     "dtype=np.longdouble)": "the result is a ndarray",
-    "import itertools\ndef double(x):\n    return itertools.count()": "the result is "
-    "an iterator",
-    "import sys\nsys.modules.clear()": "while the file is imported, it ends the whole "
-    "process",
-    "x: Undefined = 1": "the file cannot be imported: raises NameError: name "
-    "'Undefined' is not defined (line",
-    "double = None\x00": "the file cannot be imported: raises SyntaxError: source "
-    "code string cannot contain null",
-    "'\x0c\u2028'\n{}[1]": "the file cannot be imported: raises KeyError: 1 (line 21, "
-    "in <module>: {}[1])",
+    "import itertools\ndef double(x):\n    return itertools.count()": (
+        "the result is an iterator"
+    ),
+    "import sys\nsys.modules.clear()": (
+        "while the file is imported, it ends the whole process"
+    ),
+    "x: Undefined = 1": (
+        "the file cannot be imported: raises NameError: name 'Undefined' is not "
+        "defined (line"
+    ),
+    "double = None\x00": (
+        "the file cannot be imported: raises SyntaxError: source code string cannot "
+        "contain null"
+    ),
+    "'\x0c\u2028'\n{}[1]": (
+        "the file cannot be imported: raises KeyError: 1 (line 21, in <module>: {}[1])"
+    ),
 }
 
 

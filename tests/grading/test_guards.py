@@ -19,10 +19,12 @@ sys.path[:0] = [{site!r}]
 import happyllm_support.files
 from happyllm_support.grading.guards import Forbidden, Guard
 os.chdir({scratch!r})
-guard = Guard(own={own!r}, scratch={scratch!r}, protected=[{protected!r}], imports=["fractions", "colorsys"])
+guard = Guard(own={own!r}, scratch={scratch!r}, protected=[{protected!r}],
+              imports=["fractions", "colorsys"])
 guard.install()
 try:
-    exec(compile({code!r}, {own!r}, "exec"), {{"HERE": {here!r}, "__name__": "learner"}})
+    names = {{"HERE": {here!r}, "__name__": "learner"}}
+    exec(compile({code!r}, {own!r}, "exec"), names)
 except Forbidden:
     pass
 print(guard.violations[:1])
@@ -60,43 +62,52 @@ def violations(code, place):
 
 
 FORBIDDEN = {
-    "open('new.txt', 'w'); open(HERE + '/new.txt', 'w')": "it writes the file "
-    "new.txt; a lab writes no "
-    "files",
-    "import os; os.open(HERE + '/elsewhere.txt', os.O_RDWR)": "it writes the file "
-    "elsewhere.txt",
-    "open(HERE + '/protected/checks.py')": "it reads checks.py of the course; the "
-    "exercise is to write it yourself",
-    "open(HERE + '/scratch/../protected/checks.py')": "it reads checks.py of the "
-    "course",
-    "open((HERE + '/protected/checks.py').encode())": "it reads checks.py of the "
-    "course",
+    "open('new.txt', 'w'); open(HERE + '/new.txt', 'w')": (
+        "it writes the file new.txt; a lab writes no files"
+    ),
+    "import os; os.open(HERE + '/elsewhere.txt', os.O_RDWR)": (
+        "it writes the file elsewhere.txt"
+    ),
+    "open(HERE + '/protected/checks.py')": (
+        "it reads checks.py of the course; the exercise is to write it yourself"
+    ),
+    "open(HERE + '/scratch/../protected/checks.py')": (
+        "it reads checks.py of the course"
+    ),
+    "open((HERE + '/protected/checks.py').encode())": (
+        "it reads checks.py of the course"
+    ),
     "import os; os.symlink(HERE, HERE + '/link')": "it changes the file ",
     "import os; os.rename('a', HERE + '/b')": "it changes the file b (os.rename)",
-    "import os; os.remove(HERE + '/elsewhere.txt')": "it changes the file "
-    "elsewhere.txt (os.remove)",
-    "import happyllm_support.text": "it imports happyllm_support.text; the exercise "
-    "is to write it",
-    "import happyllm_support.files": "it imports happyllm_support.files; the exercise "
-    "is to write it",
+    "import os; os.remove(HERE + '/elsewhere.txt')": (
+        "it changes the file elsewhere.txt (os.remove)"
+    ),
+    "import happyllm_support.text": (
+        "it imports happyllm_support.text; the exercise is to write it"
+    ),
+    "import happyllm_support.files": (
+        "it imports happyllm_support.files; the exercise is to write it"
+    ),
     "from happyllm_support import files": "it imports happyllm_support.files",
     "import fractions": "it imports fractions, which this exercise forbids",
     "import importlib; importlib.import_module('fractions')": "it imports fractions",
     "__import__('colorsys')": "it imports colorsys",
-    "try:\n    import fractions\nexcept BaseException:\n    pass": "it imports "
-    "fractions",
-    "import os; os.system('true')": "it starts another process (os.system); a lab has "
-    "no use for one",
-    "import subprocess; subprocess.run(['true'])": "it starts another process "
-    "(subprocess.Popen)",
+    "try:\n    import fractions\nexcept BaseException:\n    pass": (
+        "it imports fractions"
+    ),
+    "import os; os.system('true')": (
+        "it starts another process (os.system); a lab has no use for one"
+    ),
+    "import subprocess; subprocess.run(['true'])": (
+        "it starts another process (subprocess.Popen)"
+    ),
     "import os; os.kill(os.getpid(), 0)": "it sends a signal (os.kill)",
-    "import socket; socket.socket().connect(('127.0.0.1', 9))": "it opens a network "
-    "connection "
-    "(socket.connect)",
-    "import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0))": "it changes "
-    "the limits "
-    "under which "
-    "it runs",
+    "import socket; socket.socket().connect(('127.0.0.1', 9))": (
+        "it opens a network connection (socket.connect)"
+    ),
+    "import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0))": (
+        "it changes the limits under which it runs"
+    ),
 }
 ALLOWED = [
     "open('a.txt', 'w').write('x')\nimport os; os.mkdir('d')\n"

@@ -140,7 +140,8 @@ def test_a_group_is_ended_also_where_orphans_cannot_be_found(tmp_path):
     code = f"""
 import os, psutil, subprocess, sys
 from happyllm_support.grading import spawner
-child = subprocess.Popen([sys.executable, "-c", {orphan!r}], start_new_session=True, stdout=subprocess.PIPE, text=True)
+child = subprocess.Popen([sys.executable, "-c", {orphan!r}], start_new_session=True,
+                         stdout=subprocess.PIPE, text=True)
 pid = int(child.stdout.readline())
 child.wait()
 psutil.Process.children = lambda *a, **k: []
@@ -250,9 +251,8 @@ def test_of_what_it_prints_the_failed_call_is_shown(lab, grader):
         and verdict.diagnosis.call == "double(float32 (2, 3))"
     )  # the second has one row
     source = (
-        "def double(x):\n    print('rows', len(x))\n    return x + x if len(x) "
-        "== "
-        "2 else x\n"
+        "def double(x):\n    print('rows', len(x))\n    return x + x if len(x) == 2 "
+        "else x\n"
     )
     assert (
         grader.run(lab, "double", Solution(source=source, filename="probe.py")).output

@@ -1,4 +1,4 @@
-"""One check, from the first call to the verdict: whose fault it is, and what is said."""
+"""One check, from the first call to the verdict: whose fault it is, what is said."""
 
 import pytest
 import torch
@@ -125,8 +125,7 @@ def test_the_line_of_an_exception_is_shown(lab):
         lab=lab,
     )
     says = (
-        "it raises AttributeError: 'Tensor' object has no attribute 'nope' (line "
-        "3, "
+        "it raises AttributeError: 'Tensor' object has no attribute 'nope' (line 3, "
         "in double.inner)"
     )
     assert verdict.diagnosis.symptom == says
@@ -134,9 +133,10 @@ def test_the_line_of_an_exception_is_shown(lab):
 
 def test_the_first_failure_stays_when_an_exception_follows(lab):
     source = (
-        "def double(x):\n    if len(x) == 1:\n        raise ValueError('later')\n"
-        " "
-        "   return x"
+        "def double(x):\n"
+        "    if len(x) == 1:\n"
+        "        raise ValueError('later')\n"
+        "    return x"
     )
     assert judged(source, lab=lab).diagnosis.symptom.startswith(
         "the result is off: 5 of 6 numbers differ"

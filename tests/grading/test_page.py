@@ -7,7 +7,7 @@ from small_labs import HALF, RIGHT, WRONG, FakeGrader, write_labs
 from happyllm_support.grading import page, progress
 from happyllm_support.grading.labs import load_lab
 from happyllm_support.grading.page import render, write_pages
-from happyllm_support.grading.progress import Moment, Progress, Standing
+from happyllm_support.grading.progress import GradingEvent, LabRecord, Standing
 
 
 @pytest.fixture
@@ -29,13 +29,14 @@ def grade(labs, text, time):
     lab = load_lab(labs, "01")
     lab.file.write_text(text)
     verdicts = FakeGrader(labs).grade(lab).verdicts
-    progress.update(
-        labs, lambda kept: kept.record(lab.id, list(lab.checks), verdicts, time=time)
+    progress.update_record(
+        labs,
+        lambda kept: kept.add_verdicts(lab.id, list(lab.checks), verdicts, time=time),
     )
 
 
 def test_the_empty_page_invites(labs):
-    text = plain(render(loaded(labs), Progress(), book=None, to_book="../build/html/"))
+    text = plain(render(loaded(labs), LabRecord(), book=None, to_book="../build/html/"))
     assert (
         "0 of 6 points in 2 labs" in text
         and "Nothing has been graded yet. make labs does it" in text
@@ -85,10 +86,10 @@ def test_history_is_a_line_and_a_list(labs):
 
 def test_what_comes_from_a_learner_is_text(labs):
     attack = "<script>alert(1)</script><img src=x onerror=y>' \" &amp;"
-    kept = Progress(
+    kept = LabRecord(
         labs={"lab01": {"mean": Standing(status="FAIL", points=0, of=2, line=attack)}}
     )
-    kept.history.append(Moment(time=attack, lab=attack, points=0, total=0))
+    kept.history.append(GradingEvent(time=attack, lab=attack, points=0, total=0))
     html = render(loaded(labs), kept, book=None, to_book="", note=attack)
     assert "<script" not in html and "<img" not in html
     assert (

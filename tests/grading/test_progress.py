@@ -7,7 +7,12 @@ import pytest
 from happyllm_support.grading import progress
 from happyllm_support.grading.diagnosis import Diagnosis
 from happyllm_support.grading.judge import Status, Verdict
-from happyllm_support.grading.progress import NAME, Progress, load, update
+from happyllm_support.grading.progress import (
+    RECORD_FILE,
+    LabRecord,
+    load_record,
+    update_record,
+)
 
 
 def verdict(name, status, points=2, line=""):
@@ -24,13 +29,15 @@ PASSED = [verdict("a", Status.PASS), verdict("b", Status.PASS)]
 
 
 def keep(labs, verdicts, time):
-    return update(labs, lambda kept: kept.record("lab03", NAMES, verdicts, time=time))
+    return update_record(
+        labs, lambda kept: kept.add_verdicts("lab03", NAMES, verdicts, time=time)
+    )
 
 
 def test_what_is_recorded_comes_back(tmp_path):
-    assert load(tmp_path) == (Progress(), "")
+    assert load_record(tmp_path) == (LabRecord(), "")
     assert keep(tmp_path, FAILED, "t1") == (True, "")
-    kept, note = load(tmp_path)
+    kept, note = load_record(tmp_path)
     assert note == "" and kept.points("lab03") == 2 and kept.points("lab04") == 0
     assert (
         kept.passed("lab03", "a")
@@ -51,18 +58,18 @@ def test_first_passed_stays_when_it_is_broken_and_mended(tmp_path):
     keep(tmp_path, PASSED, "t1")
     keep(tmp_path, FAILED, "t2")
     keep(tmp_path, PASSED, "t3")
-    assert load(tmp_path)[0].labs["lab03"]["b"].first_passed == "t1"
+    assert load_record(tmp_path)[0].labs["lab03"]["b"].first_passed == "t1"
 
 
 def test_history_has_what_changed_and_is_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr(progress, "LONGEST_HISTORY", 3)
     assert keep(tmp_path, FAILED, "t1")[0]
-    before = os.stat(tmp_path / NAME)
+    before = os.stat(tmp_path / RECORD_FILE)
     assert not keep(tmp_path, FAILED, "t2")[0]
-    assert os.stat(tmp_path / NAME) == before  # not even written
+    assert os.stat(tmp_path / RECORD_FILE) == before  # not even written
     for time, verdicts in [("t3", PASSED), ("t4", FAILED), ("t5", PASSED)]:
         keep(tmp_path, verdicts, time)
-    history = load(tmp_path)[0].history
+    history = load_record(tmp_path)[0].history
     assert [(m.time, m.points, m.total) for m in history] == [
         ("t3", 4, 4),
         ("t4", 2, 2),
@@ -72,13 +79,13 @@ def test_history_has_what_changed_and_is_bounded(tmp_path, monkeypatch):
 
 def test_total_counts_all_labs(tmp_path):
     keep(tmp_path, PASSED, "t1")
-    update(
+    update_record(
         tmp_path,
-        lambda kept: kept.record(
+        lambda kept: kept.add_verdicts(
             "lab04", ["c"], [verdict("c", Status.PASS, 1)], time="t2"
         ),
     )
-    assert [(m.lab, m.points, m.total) for m in load(tmp_path)[0].history] == [
+    assert [(m.lab, m.points, m.total) for m in load_record(tmp_path)[0].history] == [
         ("lab03", 4, 4),
         ("lab04", 1, 5),
     ]
@@ -87,20 +94,26 @@ def test_total_counts_all_labs(tmp_path):
 def test_grading_one_function_leaves_the_others_and_old_names_go(tmp_path):
     keep(tmp_path, PASSED, "t1")
     keep(tmp_path, [verdict("b", Status.FAIL, line="x")], "t2")
-    assert {n: s.status for n, s in load(tmp_path)[0].labs["lab03"].items()} == {
+    assert {n: s.status for n, s in load_record(tmp_path)[0].labs["lab03"].items()} == {
         "a": "PASS",
         "b": "FAIL",
     }
-    assert update(tmp_path, lambda kept: kept.record("lab03", ["b"], []))[0]
-    assert list(load(tmp_path)[0].labs["lab03"]) == ["b"]
+    assert update_record(tmp_path, lambda kept: kept.add_verdicts("lab03", ["b"], []))[
+        0
+    ]
+    assert list(load_record(tmp_path)[0].labs["lab03"]) == ["b"]
 
 
 def test_hints_climb_and_the_last_is_repeated(tmp_path):
     seen = [
-        update(tmp_path, lambda kept: kept.next_hint("lab03.a", 3))[0] for _ in range(5)
+        update_record(tmp_path, lambda kept: kept.next_hint("lab03.a", 3))[0]
+        for _ in range(5)
     ]
     assert seen == [(1, False), (2, False), (3, False), (3, True), (3, True)]
-    assert update(tmp_path, lambda kept: kept.next_hint("lab03.b", 3))[0] == (1, False)
+    assert update_record(tmp_path, lambda kept: kept.next_hint("lab03.b", 3))[0] == (
+        1,
+        False,
+    )
 
 
 VALID = {"format": progress.FORMAT, "labs": {}, "hints": {}, "history": []}
@@ -132,44 +145,48 @@ STANDING = {"status": "PASS", "points": 1, "of": 1, "line": "", "first_passed": 
     ],
 )
 def test_a_damaged_or_foreign_file_is_put_aside_and_never_lost(tmp_path, content):
-    (tmp_path / NAME).write_bytes(content)
-    (tmp_path / f"{NAME}.broken").write_text("an earlier one")
-    kept, note = load(tmp_path)
+    (tmp_path / RECORD_FILE).write_bytes(content)
+    (tmp_path / f"{RECORD_FILE}.broken").write_text("an earlier one")
+    kept, note = load_record(tmp_path)
     assert (
-        kept == Progress()
+        kept == LabRecord()
         and "\n" not in note
-        and f"put aside as {NAME}.broken.2" in note
+        and f"put aside as {RECORD_FILE}.broken.2" in note
     )
-    assert (tmp_path / f"{NAME}.broken.2").read_bytes() == content
-    assert (tmp_path / f"{NAME}.broken").read_text() == "an earlier one"
-    assert load(tmp_path) == (Progress(), "")
+    assert (tmp_path / f"{RECORD_FILE}.broken.2").read_bytes() == content
+    assert (tmp_path / f"{RECORD_FILE}.broken").read_text() == "an earlier one"
+    assert load_record(tmp_path) == (LabRecord(), "")
 
 
 def test_a_valid_file_is_not_put_aside(tmp_path):
-    (tmp_path / NAME).write_text(
+    (tmp_path / RECORD_FILE).write_text(
         json.dumps({**VALID, "labs": {"lab03": {"a": STANDING}}})
     )
-    assert load(tmp_path)[1] == "" and load(tmp_path)[0].points("lab03") == 1
+    assert (
+        load_record(tmp_path)[1] == "" and load_record(tmp_path)[0].points("lab03") == 1
+    )
 
 
 def test_an_error_in_between_leaves_the_old_file_and_nothing_else(tmp_path):
     keep(tmp_path, FAILED, "t1")
-    before = (tmp_path / NAME).read_bytes()
+    before = (tmp_path / RECORD_FILE).read_bytes()
 
     def fail(kept):
         kept.hints["lab03.a"] = 1
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        update(tmp_path, fail)
-    assert (tmp_path / NAME).read_bytes() == before and os.listdir(tmp_path) == [NAME]
+        update_record(tmp_path, fail)
+    assert (tmp_path / RECORD_FILE).read_bytes() == before and os.listdir(tmp_path) == [
+        RECORD_FILE
+    ]
 
 
 def _count(folder, name, barrier):
     barrier.wait()
     for _ in range(100):
-        update(folder, lambda kept: kept.next_hint(name, 1000))
-        update(folder, lambda kept: kept.next_hint("both", 1000))
+        update_record(folder, lambda kept: kept.next_hint(name, 1000))
+        update_record(folder, lambda kept: kept.next_hint("both", 1000))
 
 
 def test_two_graders_at_once_lose_nothing(tmp_path):
@@ -184,5 +201,5 @@ def test_two_graders_at_once_lose_nothing(tmp_path):
     for other in others:
         other.join()
     assert [other.exitcode for other in others] == [0, 0]
-    assert load(tmp_path)[0].hints == {"one": 100, "two": 100, "both": 200}
-    assert os.listdir(tmp_path) == [NAME]
+    assert load_record(tmp_path)[0].hints == {"one": 100, "two": 100, "both": 200}
+    assert os.listdir(tmp_path) == [RECORD_FILE]

@@ -147,7 +147,8 @@ def test_long_output_is_cut_and_says_so(labs):
     ]
 
 
-CHAPTER = """<section id="means"><h2>Means, and <span class="math notranslate nohighlight">\\(x\\)</span>
+CHAPTER = """<section id="means">
+<h2>Means, and <span class="math notranslate nohighlight">\\(x\\)</span>
 <a class="headerlink" href="#means-and-x" title="Link">#</a></h2><h2>No link</h2>"""
 
 

@@ -141,7 +141,7 @@ def test_a_wrong_variant_is_named_in_a_process_of_its_own_too(lab, grader):
 
 
 class Tampered(Workbench):
-    """A workbench whose functions are right, and whose results are spoiled on the way."""
+    """A workbench whose functions are right; their results are spoiled on the way."""
 
     def __init__(self, namespace, *, seed, spoil):
         super().__init__(namespace, seed=seed)

@@ -20,7 +20,8 @@ LAB = load_lab(ROOT / "labs", "lab01")
 STUBS = stub_of(LAB)  # not the file beside it, into which a learner may have written
 SOLUTION = ROOT / "tests" / "labs" / "solutions" / "lab01.py"
 EXAMPLE = re.compile(
-    r"\b((?:pair_counts|merge|train|encode|decode|encode_special|pretokenize)\(.*\)) +-> (.+)"
+    r"\b((?:pair_counts|merge|train|encode|decode|encode_special|pretokenize)\(.*\))"
+    r" +-> (.+)"
 )
 
 

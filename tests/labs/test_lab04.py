@@ -96,13 +96,15 @@ class GPT2(nn.Module):
         super().__init__()
         self.tok_emb = nn.Embedding(vocab_size, d_model)
         self.pos_emb = nn.Embedding(max_seq_len, d_model)
-        self.blocks = nn.ModuleList([self.make(n_head, d_model) for _ in range(n_layer)])
+        blocks = [self.make(n_head, d_model) for _ in range(n_layer)]
+        self.blocks = nn.ModuleList(blocks)
         self.final_norm = LayerNorm(d_model)
         self.lm_head = nn.Linear(d_model, vocab_size, bias=False)
         self.lm_head.weight = self.tok_emb.weight
 
     def make(self, n_head, d_model):
-        return Block(LayerNorm(d_model), Attention(d_model, n_head), LayerNorm(d_model), GELUMLP(d_model, 4 * d_model))
+        attn, mlp = Attention(d_model, n_head), GELUMLP(d_model, 4 * d_model)
+        return Block(LayerNorm(d_model), attn, LayerNorm(d_model), mlp)
 
     def forward(self, ids):
         x = self.tok_emb(ids) + self.pos_emb(torch.arange(ids.shape[1]))

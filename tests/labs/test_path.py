@@ -75,7 +75,8 @@ import torch
 
 def rms_norm(x, weight, eps=1e-5):
     wide = x.float()
-    return (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)).to(x.dtype) * weight
+    root = torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)
+    return (wide * root).to(x.dtype) * weight
 """,
         "root",
     ),
