@@ -12,7 +12,7 @@ from happyllm_support.model.language_model import LanguageModel, unwrapped
 from happyllm_support.model.modes import training_mode
 from happyllm_support.text.shards.batches import Batch, Epoch, TokenBatches
 from happyllm_support.text.shards.row_order import RowOrder
-from happyllm_support.training.loss import batch_loss
+from happyllm_support.training.loss import batch_loss, read_back
 from happyllm_support.training.ranks import ONE_PROCESS, Ranks
 
 
@@ -72,7 +72,7 @@ def evaluate(
             losses.append(batch_loss(inner, batch))
             tokens += batch.n_targets
             documents += batch.n_documents
-    nats = sum(torch.stack(losses).tolist()) if losses else 0.0
+    nats = sum(read_back(losses))
     nats, tokens, documents = map(ranks.total, (nats, tokens, documents))
     if tokens == 0:
         raise ValueError("nothing to evaluate: no batch has a target")

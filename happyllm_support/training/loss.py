@@ -10,8 +10,9 @@ model that knows nothing pays ln V.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 from jaxtyping import Float, Int64
@@ -118,6 +119,11 @@ def token_losses(
         reduction="none",
     )
     return losses.view(targets.shape)  # (B, T)
+
+
+def read_back(scalars: Sequence[Float[Tensor, ""]]) -> list[float]:
+    """Return the numbers in some scalars; an accelerator is waited for once."""
+    return cast(list[float], torch.stack(list(scalars)).tolist()) if scalars else []
 
 
 def _autocast(

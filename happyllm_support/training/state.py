@@ -24,6 +24,7 @@ from itertools import islice
 from typing import Any, Protocol, cast, runtime_checkable
 
 from torch import nn
+from torch.optim import Optimizer
 
 from happyllm_support.model.language_model import LanguageModel
 from happyllm_support.text.shards.batches import Batch
@@ -135,11 +136,28 @@ class TrainState:
                 f"{having} has a position in the data and {lacking} none; expected "
                 "batches of the same kind"
             )
-        self.optimizer.load_state_dict(dict(state["optimizer"]))
+        _refuse_other_model(self.optimizer, state["optimizer"])
         if isinstance(self.batches, Resumable):
             self.batches.load_state_dict(cast(Mapping[str, Any], position))
-            self._stream = iter(cast(Iterable[Batch], self.batches))
+            self._stream = iter(self.batches)
+        self.optimizer.load_state_dict(dict(state["optimizer"]))
         self.step = step
+
+
+def _refuse_other_model(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
+    """PyTorch compares how many parameters there are, but not their shapes."""
+    ours = [p.shape for group in optimizer.param_groups for p in group["params"]]
+    theirs: dict[int, Any] = {
+        number: None for group in saved["param_groups"] for number in group["params"]
+    }
+    theirs |= {number: mean["exp_avg"].shape for number, mean in saved["state"].items()}
+    if len(ours) != len(theirs) or any(
+        shape not in (None, ours[number]) for number, shape in theirs.items()
+    ):
+        raise ValueError(
+            f"the training state is of a model with {len(theirs)} parameters, others "
+            f"than the {len(ours)} of this one; expected the same model"
+        )
 
 
 def _refuse_other_config(ours: dict[str, Any], saved: object) -> None:

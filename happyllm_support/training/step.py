@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from happyllm_support.model.language_model import LanguageModel, device_of
 from happyllm_support.model.modes import training_mode
 from happyllm_support.text.shards.batches import Batch
-from happyllm_support.training.loss import Precision, batch_loss
+from happyllm_support.training.loss import Precision, batch_loss, read_back
 from happyllm_support.training.optim import (
     OptimizerConfig,
     check_schedule,
@@ -155,7 +155,7 @@ def train_step(
     with training_mode(model, True), _seeded(seed, device_of(model)):
         losses = accumulate_gradients(model, micro_batches, share, config.precision)
     norm = nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
-    *of_parts, grad_norm = torch.stack([*losses, norm]).tolist()  # the only reading
+    *of_parts, grad_norm = read_back([*losses, norm])
     loss = ranks.total(sum(of_parts)) / ranks.world_size
     _check_finite(step, loss, grad_norm)
     optimizer.step()

@@ -56,7 +56,7 @@ def test_all_forms_agree_with_the_definition():
     )
 
 
-def test_a_constant_added_to_the_logits_changes_nothing_and_knowing_nothing_costs_ln_v():
+def test_a_constant_in_the_logits_changes_nothing_and_knowing_nothing_costs_ln_v():
     logits, targets = random_case()
     torch.testing.assert_close(
         next_token_loss(logits + 50, targets), next_token_loss(logits, targets)
