@@ -16,16 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from happyllm_support.progress import Progress
 from happyllm_support.text.corpora.documents import Split, read_documents
 from happyllm_support.text.corpora.download import (
     DownloadError,
-    Progress,
     fetch_file,
     home,
     is_cached,
 )
+from happyllm_support.text.corpora.named_corpus import Corpus
 from happyllm_support.text.corpora.python_docs import python_docs
-from happyllm_support.text.corpora.registry import REGISTRY, Corpus
+from happyllm_support.text.corpora.registry import REGISTRY
 
 __all__ = [
     "REGISTRY",
@@ -43,29 +44,37 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusInfo:
-    """What there is to know about a corpus before reading it."""
+    """What there is to know about a corpus before reading it.
+
+    Attributes:
+        name: what it is called.
+        kind: "built in", "with Python", "download" or "local".
+        language: in words.
+        size: bytes to download or to have, None where it is not known beforehand.
+        size_text: the same in words.
+        licence: what it may be used for.
+        cached: whether it can be opened without a network, all of its default parts.
+        parts: their names.
+        where: the folder or file that holds it, empty for what is generated.
+        description: one sentence or two.
+        citation: who made it.
+    """
 
     name: str
     kind: str
-    """"built in", "with Python", "download" or "local"."""
     language: str
     size: int | None
-    """Bytes to download or to have, None where it is not known beforehand."""
     size_text: str
     licence: str
     cached: bool
-    """Whether it can be opened without a network: every part of its default is there."""
     parts: tuple[str, ...]
     where: str
-    """The folder or file that holds it, empty for what is generated."""
     description: str
     citation: str
 
 
 def list_corpora() -> list[CorpusInfo]:
-    """Describe all named corpora, in the order of the registry. Looks at file names and
-    sizes, reads nothing.
-    """
+    """Describe all named corpora, in the order of the registry; read nothing."""
     return [_describe(corpus) for corpus in REGISTRY.values()]
 
 
@@ -78,15 +87,14 @@ def open_corpus(
     stories: int = 10_000,
     seed: int = 0,
 ) -> Iterator[str]:
-    """Return the documents of a named corpus, of one part of it (`wikitext-2/valid`),
-    or of a file or folder.
+    """Return the documents of a named corpus, of a part of it, or of a file or folder.
 
     A name of the registry goes before a path of the same spelling; write `./name` for
     the path.
 
     Args:
         source: a name as `list_corpora` shows it (upper and lower case are the same),
-            or a path.
+            a part of it such as `wikitext-2/valid`, or a path.
         split: where documents end, see `read_documents`; by default as registered, for
             your own files "blank-line".
         separator: a literal string that ends a document, in place of `split`.
@@ -102,9 +110,7 @@ def open_corpus(
     found = find_corpus(source) if isinstance(source, str) else None
     if found is None:
         if not Path(source).exists():
-            texts = [
-                corpus.name for corpus in REGISTRY.values() if corpus.content != "model"
-            ]
+            texts = [name for name, it in REGISTRY.items() if it.content != "model"]
             raise ValueError(_unknown("corpus and no file", str(source), texts))
         return read_documents(
             source, split=split or "blank-line", separator=separator, field=field
@@ -132,13 +138,11 @@ def open_corpus(
 
 
 def fetch(name: str, *, progress: Progress | None = None) -> Path:
-    """Download (or verify) all files of a corpus, or of one part, and return its file
-    or its folder.
+    """Download or verify all files of a corpus or part; return its file or folder.
 
     Args:
         name: a corpus, or one part of it: `gpt2-weights`, `TinyStories/valid`.
-        progress: called after each block with the bytes that have arrived and the bytes
-            of the file.
+        progress: called after each block with the stage `fetching FILE`, in bytes.
 
     Raises:
         ValueError: an unknown name, a corpus without files, a file with a wrong size or
@@ -148,13 +152,8 @@ def fetch(name: str, *, progress: Progress | None = None) -> Path:
     """
     found = find_corpus(name)
     if found is None:
-        raise ValueError(
-            _unknown(
-                "corpus",
-                name,
-                [corpus.name for corpus in REGISTRY.values() if corpus.parts],
-            )
-        )
+        with_files = [known for known, corpus in REGISTRY.items() if corpus.parts]
+        raise ValueError(_unknown("corpus", name, with_files))
     corpus, parts = found
     if not corpus.parts:
         use = f"use it by its name, as in `happyllm data sample {corpus.name}`"
@@ -165,21 +164,14 @@ def fetch(name: str, *, progress: Progress | None = None) -> Path:
 
 
 def find_corpus(name: str) -> tuple[Corpus, tuple[str, ...]] | None:
-    """Look up `corpus` or `corpus/part`, whatever the case; the part names are those
-    that the name stands for.
+    """Look up `corpus` or `corpus/part`, whatever the case, and its parts' names.
 
     Raises:
         ValueError: a registered corpus that has no such part.
     """
     base, slash, part = name.partition("/")
-    corpus = next(
-        (
-            corpus
-            for known, corpus in REGISTRY.items()
-            if known.casefold() == base.casefold()
-        ),
-        None,
-    )
+    by_name = {known.casefold(): corpus for known, corpus in REGISTRY.items()}
+    corpus = by_name.get(base.casefold())
     if corpus is None or not slash:
         return corpus and (corpus, corpus.default or tuple(corpus.parts))
     if part in corpus.parts:
@@ -196,21 +188,15 @@ def _cached_parts(corpus: Corpus, parts: tuple[str, ...]) -> list[Path]:
     for part in parts:
         file = corpus.parts[part]
         if not (home() / file.path).exists():
-            size = (
-                f"{file.size:,} bytes"
-                if file.size
-                else f"an archive of {corpus.size or 0:,} bytes"
-            )
-            name = (
-                f"{corpus.name}/{part}"
-                if len(corpus.parts) > 1 and len(parts) == 1
-                else corpus.name
-            )
-            get = (
-                f"run `happyllm data fetch {name}` ({size}) or"
-                if corpus.kind == "download"
-                else "it has no download:"
-            )
+            size = f"an archive of {corpus.size or 0:,} bytes"
+            if file.size:
+                size = f"{file.size:,} bytes"
+            name = corpus.name
+            if len(corpus.parts) > 1 and len(parts) == 1:
+                name = f"{corpus.name}/{part}"
+            get = "it has no download:"
+            if corpus.kind == "download":
+                get = f"run `happyllm data fetch {name}` ({size}) or"
             others = [
                 p for p in corpus.parts if p not in parts and is_cached(corpus.parts[p])
             ]
@@ -227,16 +213,15 @@ def _stories(name: str, stories: int, seed: int) -> Iterator[str]:
         raise ValueError(f"stories is {stories}; expected at least 1")
     if seed < 0:
         raise ValueError(f"seed is {seed}; expected at least 0")
-    from happyllm_support.text.storyworld.world import (
-        StoryWorld,  # builds tables: only when it is needed
-    )
+    # builds tables: only when it is needed
+    from happyllm_support.text.storyworld.world import StoryWorld
 
     language = name.partition("-")[2] or "both"
     return StoryWorld().stories(stories, seed=seed, language=language)
 
 
 def _poems(path: Path) -> Iterator[str]:
-    """Title and author on the first line, then the poem's lines."""
+    """Yield poems: title and author on the first line, then the poem's lines."""
     poems: list[dict[str, Any]] = json.loads(path.read_bytes())
     for poem in poems:
         title = poem.get("title") or poem.get("rhythmic", "")

@@ -34,38 +34,35 @@ _LATIN = regex.compile(r"\p{Latin}")
 
 @dataclass(frozen=True, kw_only=True)
 class CleaningConfig:
-    """What to repair and what to leave out. The defaults only repair and drop exact
-    duplicates.
+    """What to repair and what to leave out, by default exact duplicates only.
+
+    Attributes:
+        strip_control: remove control and zero-width characters; `\\r\\n` and `\\r`
+            become `\\n`.
+        normalization: of Unicode. NFC joins letters and their accents; NFKC also makes
+            `Ａ` to `A`.
+        min_chars: shorter documents are left out (counted after the repair, white space
+            around the text aside).
+        max_chars: longer documents are left out.
+        scripts: keep only these of "han", "latin", "mixed", "other" (see `script_of`);
+            None keeps all.
+        exact_duplicates: leave out repetitions of a document; 16 bytes of hash are kept
+            in memory for each.
+        near_duplicates: leave out documents of at least this Jaccard similarity to an
+            earlier one, such as 0.8; needs datasketch.
+        shingle: characters per n-gram of the near-duplicate search.
+        examples: per reason in the report.
     """
 
     strip_control: bool = True
-    """Remove control and zero-width characters; `\\r\\n` and `\\r` become `\\n`."""
     normalization: Literal["NFC", "NFKC"] | None = None
-    """Unicode normalization: NFC joins letters and their accents; NFKC also makes `Ａ`
-    to `A`.
-    """
     min_chars: int = 1
-    """Shorter documents are left out (counted after the repair, white space around the
-    text aside).
-    """
     max_chars: int | None = None
-    """Longer documents are left out."""
     scripts: tuple[str, ...] | None = None
-    """Keep only these of "han", "latin", "mixed", "other"; None keeps all. See
-    `script_of`.
-    """
     exact_duplicates: bool = True
-    """Leave out repetitions of a document (16 bytes of hash per document are kept in
-    memory).
-    """
     near_duplicates: float | None = None
-    """Leave out documents of at least this Jaccard similarity to an earlier one, such
-    as 0.8; needs datasketch.
-    """
     shingle: int = 5
-    """Characters per n-gram of the near-duplicate search."""
     examples: int = 3
-    """Examples per reason in the report."""
 
     def __post_init__(self) -> None:
         if self.min_chars < 0 or self.examples < 0:
@@ -111,8 +108,18 @@ class Tally:
 
 @dataclass
 class CleaningReport:
-    """What came in, what went out, and why the rest did not. Complete when the stream
-    has been read to its end.
+    """What a cleaning pass received, removed and kept; complete at the stream's end.
+
+    Attributes:
+        received: all documents.
+        kept: those that stayed.
+        removed: the others, by reason.
+        examples: beginnings of removed documents by reason; a near duplicate is
+            followed by the beginning of what it resembles.
+        characters_removed: control and zero-width characters taken out of documents, by
+            code point.
+        repaired: documents that the repair changed.
+        scripts: what was kept, by script: the balance of the languages.
     """
 
     received: Tally = field(default_factory=Tally)
@@ -123,46 +130,40 @@ class CleaningReport:
     examples: dict[str, list[str]] = field(
         default_factory=lambda: {reason: [] for reason in REASONS}
     )
-    """Beginnings of removed documents; a near duplicate is followed by the beginning of
-    what it resembles.
-    """
     characters_removed: Counter[str] = field(default_factory=Counter[str])
-    """Control and zero-width characters taken out of documents, by code point."""
     repaired: int = 0
-    """Documents that the repair changed."""
     scripts: dict[str, Tally] = field(
         default_factory=lambda: {name: Tally() for name in SCRIPTS}
     )
-    """What was kept, by script: the balance of the languages."""
 
     def __str__(self) -> str:
-        lines = [
-            f"{'received':<16}{self.received.documents:>10,} documents "
-            f"{self.received.bytes:>14,} bytes",
-            *(
-                f"{reason:<16}{tally.documents:>10,} documents {tally.bytes:>14,} bytes"
-                for reason, tally in self.removed.items()
-                if tally.documents
-            ),
-            f"{'kept':<16}{self.kept.documents:>10,} documents {self.kept.bytes:>14,} "
-            "bytes",
-            f"{'repaired':<16}{self.repaired:>10,} documents "
-            f"{sum(self.characters_removed.values()):>14,} characters",
-        ]
-        lines += [
-            f"{'kept, ' + name:<16}{tally.documents:>10,} documents {tally.bytes:>14,} "
-            "bytes"
+        rows = {"received": self.received}
+        rows |= {name: tally for name, tally in self.removed.items() if tally.documents}
+        rows["kept"] = self.kept
+        scripts = {
+            f"kept, {name}": tally
             for name, tally in self.scripts.items()
             if tally.documents
-        ]
-        return "\n".join(lines)
+        }
+        characters = sum(self.characters_removed.values())
+        repaired = f"{'repaired':<16}{self.repaired:>10,} documents "
+        return "\n".join(
+            [
+                *(_row(name, tally) for name, tally in rows.items()),
+                f"{repaired}{characters:>14,} characters",
+                *(_row(name, tally) for name, tally in scripts.items()),
+            ]
+        )
+
+
+def _row(name: str, tally: Tally) -> str:
+    return f"{name:<16}{tally.documents:>10,} documents {tally.bytes:>14,} bytes"
 
 
 def clean(
     documents: Iterable[str], config: CleaningConfig | None = None
 ) -> tuple[Iterator[str], CleaningReport]:
-    """Return the cleaned documents as a stream, and the report that fills while they
-    are read.
+    """Return the cleaned documents as a stream, and a report that fills meanwhile.
 
     Args:
         documents: any number of documents; one is in memory at a time.
@@ -172,18 +173,15 @@ def clean(
         ValueError: near duplicates are asked for and `datasketch` is not installed.
     """
     config = config or CleaningConfig()
-    near = (
-        None
-        if config.near_duplicates is None
-        else NearDuplicateIndex(config.near_duplicates, shingle=config.shingle)
-    )
+    near = None
+    if config.near_duplicates is not None:
+        near = NearDuplicateIndex(config.near_duplicates, shingle=config.shingle)
     report = CleaningReport()
     return _cleaned(documents, config, near, report), report
 
 
 def script_of(document: str) -> str:
-    """Tell what a document is written in: "han" (Chinese), "latin" (English and
-    others), "mixed" or "other".
+    """Tell what a document is written in: "han", "latin", "mixed" or "other".
 
     Of h Han characters and l Latin letters, "han" needs h >= 0.8 (h + l) and "latin" l
     >= 0.98 (h + l); what lies between is "mixed". The bounds differ because a Han
@@ -217,8 +215,9 @@ def _cleaned(
             continue
         report.removed[reason].add(original)
         if len(report.examples[reason]) < config.examples:
+            example = _beginning(document)
             report.examples[reason].append(
-                _beginning(document) + (f" ~ {resembles}" if resembles else "")
+                f"{example} ~ {resembles}" if resembles else example
             )
 
 

@@ -1,9 +1,13 @@
 """Finding documents that are almost the same, in one pass.
 
-Two documents are near duplicates when their sets of character n-grams overlap: Jaccard similarity J(A, B) =
-|A & B| / |A | B|. MinHash estimates J from a few hundred numbers per document, and locality-sensitive hashing looks up
-candidates without comparing every pair; both are the `datasketch` library's. Characters serve Chinese, which has no
-spaces, as well as English.
+Two documents are near duplicates when their sets of character n-grams overlap, as
+measured by the Jaccard similarity
+
+    J(A, B) = |A and B| / |A or B|
+
+MinHash estimates J from a few hundred numbers per document, and locality-sensitive
+hashing looks up candidates without comparing every pair; both are the `datasketch`
+library's. Characters serve Chinese, which has no spaces, as well as English.
 
 Source: A. Broder, On the Resemblance and Containment of Documents (1997); J. Leskovec,
 A. Rajaraman, J. Ullman, Mining of Massive Datasets, chapter 3.
@@ -18,8 +22,7 @@ SEED = 1
 
 
 class NearDuplicateIndex:
-    """The first document of each group of near duplicates, in the order in which they
-    come.
+    """The first document of each group of near duplicates, in their order.
 
     Memory grows with the number of distinct documents (about 5 kB each), not with their
     length. The result depends on the order: similarity is not transitive, and each
@@ -57,15 +60,15 @@ class NearDuplicateIndex:
         self.threshold = threshold
         self.shingle = shingle
         self._minhash = cast("Any", datasketch.MinHash)
-        self._lsh = cast("Any", datasketch.MinHashLSH)(
-            threshold=threshold, num_perm=NUM_PERM
-        )
+        lsh = cast("Any", datasketch.MinHashLSH)
+        self._lsh = lsh(threshold=threshold, num_perm=NUM_PERM)
         self._sketches: list[Any] = []
         self._documents: list[str] = []
 
     def match(self, document: str, *, label: str = "") -> str | None:
-        """Return the label of the earlier document that this one resembles most, or
-        remember it and return None.
+        """Return the label of the earlier document that this one resembles most.
+
+        Where there is none, remember this one and return None.
 
         Args:
             document: the text.
@@ -86,17 +89,13 @@ class NearDuplicateIndex:
 
     def _sketch(self, document: str) -> Any:
         sketch = self._minhash(num_perm=NUM_PERM, seed=SEED)
-        sketch.update_batch(
-            [
-                shingle.encode("utf-8", "surrogatepass")
-                for shingle in _shingles(document, self.shingle)
-            ]
-        )
+        shingles = _shingles(document, self.shingle)
+        sketch.update_batch([x.encode("utf-8", "surrogatepass") for x in shingles])
         return sketch
 
 
 def jaccard(left: str, right: str, *, shingle: int = 5) -> float:
-    """The exact similarity that the index estimates: shared n-grams over all n-grams."""
+    """Return what the index estimates: shared n-grams over all n-grams, exactly."""
     first, second = _shingles(left, shingle), _shingles(right, shingle)
     return len(first & second) / len(first | second)
 

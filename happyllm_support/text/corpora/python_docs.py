@@ -15,8 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
-# Test suites, vendored or generated code, and character tables: little prose, many
-# files.
+# Test suites, vendored or generated code, character tables: little prose, many files.
 _LEFT_OUT = {
     "site-packages",
     "dist-packages",
@@ -30,8 +29,7 @@ _LEFT_OUT = {
 
 
 def python_docs() -> Iterator[str]:
-    """Yield the reference chapters of this Python, then one document per module of the
-    standard library.
+    """Yield the reference chapters of this Python, then a document per module of it.
 
     A module's document is its docstring, those of its classes and functions below it in
     the order of the source, separated by blank lines; modules without docstrings are
@@ -74,15 +72,11 @@ def _documents(topics: dict[str, str], sources: list[Path]) -> Iterator[str]:
 
 
 def docstrings(source: bytes) -> Iterator[str]:
-    """Yield the docstrings of a module, its classes and its functions, in the order of
-    the source, without indents.
-    """
+    """Yield the docstrings of a module's source, in order, without indents."""
     try:
         module = ast.parse(source)
-    except (
-        SyntaxError,
-        ValueError,
-    ):  # a template or a file for another version of the language
+    # a template or a file for another version of the language
+    except (SyntaxError, ValueError):
         return
     pending: list[ast.AST] = [module]
     while pending:

@@ -10,49 +10,10 @@ used tools pin (named beside each entry). Layout below `HAPPYLLM_HOME`:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
 from urllib.parse import quote
 
-from happyllm_support.text.corpora.documents import Split
 from happyllm_support.text.corpora.download import RemoteFile
-
-Kind = Literal["built in", "with Python", "download", "local"]
-Content = Literal["text", "poems", "generated", "model"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Corpus:
-    """A named corpus, or (content "model") the files of a model under the same care."""
-
-    name: str
-    kind: Kind
-    language: str
-    licence: str
-    description: str
-    citation: str
-    content: Content = "text"
-    split: Split = "blank-line"
-    """Where its documents end, see `read_documents`."""
-    separator: str | None = None
-    parts: dict[str, RemoteFile] = field(default_factory=dict[str, RemoteFile])
-    """Its files by the name after the slash: `wikitext-2/valid`."""
-    default: tuple[str, ...] = ()
-    """What the bare name means; empty for all parts."""
-    size_note: str = ""
-    """What to say where a size is not known beforehand."""
-
-    @property
-    def size(self) -> int | None:
-        """Bytes to download (or to have), None where it is not known beforehand."""
-        needed = {part.archive or part for part in self.parts.values()}
-        sizes = [file.size for file in needed]
-        return (
-            None
-            if not sizes or None in sizes
-            else sum(size for size in sizes if size is not None)
-        )
-
+from happyllm_support.text.corpora.named_corpus import Corpus
 
 _PYTORCH_EXAMPLES = (
     "https://raw.githubusercontent.com/pytorch/examples/d5678bc8ac0cdd79dbd5e44d4130271018bcec4e"
@@ -333,7 +294,8 @@ _ENTRIES = (
         kind="download",
         language="Chinese",
         licence="MIT",
-        description="21,050 lyrics of the Song dynasty (宋词), in simplified characters.",
+        description="21,050 lyrics of the Song dynasty (宋词), in simplified "
+        "characters.",
         citation=_POETRY_PROJECT,
         content="poems",
         parts={

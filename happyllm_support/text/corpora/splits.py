@@ -91,12 +91,11 @@ def select(
 
 
 def normalized(document: str) -> str:
-    """A key for copies that differ in case, white space and punctuation only: letters
-    and digits, case folded.
+    """Return the letters and digits of a document, case folded.
+
+    It is a key for copies that differ in case, white space and punctuation only.
     """
-    return "".join(
-        character for character in document.casefold() if character.isalnum()
-    )
+    return "".join(filter(str.isalnum, document.casefold()))
 
 
 def near_duplicate_key(
@@ -121,16 +120,18 @@ def near_duplicate_key(
 
 @dataclass(frozen=True, kw_only=True)
 class Leakage:
-    """How much of held-out text the training text contains already."""
+    """How much of held-out text the training text contains already.
+
+    Attributes:
+        documents: held-out documents.
+        exact: those that are training documents, word for word.
+        overlapping: those that share a passage with a training document, the exact ones
+            included.
+    """
 
     documents: int
-    """Held-out documents."""
     exact: int
-    """Held-out documents that are training documents, word for word."""
     overlapping: int
-    """Held-out documents that share a passage with a training document, the exact ones
-    included.
-    """
 
     @property
     def share(self) -> float:
