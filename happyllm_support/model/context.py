@@ -112,7 +112,7 @@ def count_positions(
     begins = torch.ones_like(segments, dtype=torch.bool)
     begins[:, 1:] = segments[:, 1:] != segments[:, :-1]
     positions = places - torch.where(begins, places, 0).cummax(dim=1).values
-    if cache is not None:
+    if cache is not None and cache.positions.shape[1]:
         same = cache.segments[:, None] == segments[:, :, None]  # (B, T, S)
         last = torch.where(same, cache.positions[:, None], -1).amax(dim=-1)  # (B, T)
         positions = positions + last + 1
@@ -166,7 +166,7 @@ def check_continuation(ids: Tensor, segments: Tensor | None, cache: Cache) -> No
             f"a cache of {cache.positions.shape[0]} rows cannot continue with ids of "
             f"{ids.shape[0]} rows"
         )
-    if segments is None and readable(cache.segments) and cache.segments.max() > 1:
+    if segments is None and readable(cache.segments) and (cache.segments > 1).any():
         raise ValueError(
             "the cache holds several documents per row; give segments, which say whom "
             "new tokens continue"

@@ -24,12 +24,14 @@ def training_mode(model: nn.Module | LanguageModel, on: bool) -> Generator[None]
         on: True is `model.train()`, False `model.eval()`.
     """
     before = [(module, module.training) for module in model.modules()]
-    model.train(on)
+    if any(mode != on for _, mode in before):
+        model.train(on)
     try:
         yield
     finally:
         for module, mode in before:
-            module.training = mode
+            if module.training != mode:  # to set it takes longer than to look
+                module.training = mode
 
 
 def set_kernel(model: nn.Module | LanguageModel, kernel: Kernel) -> None:
@@ -65,7 +67,8 @@ def set_dropout(model: nn.Module | LanguageModel, probability: float) -> None:
     Raises:
         ValueError: no probability.
     """
-    if not 0.0 <= probability < 1.0:
+    number = isinstance(probability, int | float)  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not number or not 0.0 <= probability < 1.0:
         raise ValueError(f"dropout is {probability!r}; expected 0 to below 1")
     for module in model.modules():
         if isinstance(module, nn.Dropout):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from happyllm_support.model.attention import KERNELS
 from happyllm_support.model.masks import AttentionMask
 
 SLOPES = torch.tensor([0.5, 0.25, 0.125, 0.0625], dtype=torch.float64)
@@ -15,16 +16,14 @@ SLOPES = torch.tensor([0.5, 0.25, 0.125, 0.0625], dtype=torch.float64)
 
 @dataclass(frozen=True)
 class Case:
-    """Queries, keys, values and a mask; `empty` are the (row, query) that may see
-    nothing.
-    """
+    """Queries, keys, values and a mask, or `causal` in its place."""
 
     q: Tensor
     k: Tensor
     v: Tensor
     mask: AttentionMask | None
     scale: float | None = None
-    empty: tuple[tuple[int, int], ...] = ()
+    causal: bool = False
 
     def leaves(
         self, dtype: torch.dtype = torch.float64
@@ -64,22 +63,20 @@ def case(name: str, n_kv_head: int) -> Case:
     new_segments = torch.ones(2, n, dtype=torch.int64)
     every = {
         "no mask": lambda: Case(*longer, None),
-        "plain": lambda: Case(*square, AttentionMask.causal(n)),
-        "scaled": lambda: Case(*square, AttentionMask.causal(n), scale=1.0),
+        "plain": lambda: Case(*square, None, causal=True),
+        "scaled": lambda: Case(*square, None, scale=1.0, causal=True),
+        "causal by mask": lambda: Case(*square, AttentionMask.causal(n)),
         "left padding": lambda: Case(
             *square,
             AttentionMask(positions, positions, padded, padded),
-            empty=((0, 0), (0, 1), (0, 2)),
         ),
         "packed": lambda: Case(
             *square,
             AttentionMask(within, within, packed, packed),
-            empty=((0, 7), (0, 8)),
         ),
         "fully padded row": lambda: Case(
             *square,
             AttentionMask(positions, positions, nothing, nothing),
-            empty=(*((0, t) for t in range(9)), (1, 0)),
         ),
         "past": lambda: Case(*longer, AttentionMask(after[:1], everything[:1])),
         "padded past": lambda: Case(
@@ -97,22 +94,31 @@ def case(name: str, n_kv_head: int) -> Case:
         "alibi, packed": lambda: Case(
             *square,
             AttentionMask(within, within, packed, packed, SLOPES),
-            empty=((0, 7), (0, 8)),
-        ),
-        "before all keys": lambda: Case(
-            *square,
-            AttentionMask(positions, positions + 2),
-            empty=((0, 0), (0, 1), (1, 0), (1, 1)),
         ),
     }
     return every[name]()
 
 
 NAMES = (
-    "no mask", "plain", "scaled", "left padding", "packed", "fully padded row", "past", "padded "
-                                                                                        "past", "alibi",
-    "alibi, packed", "before all keys",
-)  # fmt: skip
+    "no mask",
+    "plain",
+    "scaled",
+    "causal by mask",
+    "left padding",
+    "packed",
+    "fully padded row",
+    "past",
+    "padded past",
+    "alibi",
+    "alibi, packed",
+)
+
+
+def attend(kernel: str, x: Case, *qkv: Tensor, **options: object) -> Tensor:
+    """Run a kernel on a case, or on other numbers with the case's mask."""
+    mask = x.mask if x.mask is None or kernel == "online" else x.mask.dense()
+    q, k, v = qkv or (x.q, x.k, x.v)
+    return KERNELS[kernel](q, k, v, mask, causal=x.causal, scale=x.scale, **options)
 
 
 def looped(x: Case) -> Tensor:
@@ -132,6 +138,8 @@ def looped(x: Case) -> Tensor:
                 q[b, h, t].tolist(), k[b, h // per_head, s].tolist(), strict=True
             )
             score = scale * sum(a * c for a, c in products)
+            if x.causal and s > t:
+                continue
             if x.mask is not None:
                 m = x.mask
                 q_position, k_position = (
@@ -142,7 +150,7 @@ def looped(x: Case) -> Tensor:
                     continue
                 if (
                     m.q_segments is not None
-                    and not m.q_segments[b, t] == m.k_segments[b, s] != 0
+                    and m.q_segments[b, t] != m.k_segments[b, s]
                 ):
                     continue
                 if m.slopes is not None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from happyllm_support.model.gpt2 import GPT2, GPT2Config
 from happyllm_support.model.llama2 import Llama2, Llama2Config
+from happyllm_support.model.modes import set_dropout, set_kernel
 
 VOCAB = 37
 GPT2_SMALL = {
@@ -26,10 +27,13 @@ def build(
     name: str, *, dtype: torch.dtype = torch.float64, **changes: object
 ) -> GPT2 | Llama2:
     """A randomised model in evaluation mode; in fp64, so that equal means equal."""
+    kernel, dropout = changes.pop("kernel", "sdpa"), changes.pop("dropout", 0.0)
     if name == "gpt2":
         model: GPT2 | Llama2 = GPT2(GPT2Config(**{**GPT2_SMALL, **changes}))
     else:
         model = Llama2(Llama2Config(**{**LLAMA2_SMALL, **changes}))
+    set_kernel(model, kernel)
+    set_dropout(model, dropout)
     return randomise(model).to(dtype).eval()
 
 
@@ -77,31 +81,26 @@ class ListCache:
         self.positions = torch.zeros(batch, 0, dtype=torch.long)
         self.segments = torch.zeros(batch, 0, dtype=torch.long)
         self.layers: list[tuple[Tensor, Tensor] | None] = [None] * n_layer
+        self.reserved: tuple[Tensor, Tensor] | None = None
         self.writes: list[int] = []
-        self.advances = 0
+        self.commits = 0
 
-    @property
-    def length(self) -> int:
-        return self.positions.shape[1]
+    def reserve(self, positions: Tensor, segments: Tensor) -> tuple[Tensor, Tensor]:
+        assert positions.shape == segments.shape
+        assert positions.shape[0] == self.positions.shape[0]
+        both = zip((self.positions, self.segments), (positions, segments), strict=True)
+        self.reserved = tuple(torch.cat(pair, dim=1) for pair in both)
+        return self.reserved
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         self.writes.append(layer)
-        past = self.layers[layer]
-        both = (
-            (keys, values)
-            if past is None
-            else (torch.cat([past[0], keys], 2), torch.cat([past[1], values], 2))
-        )
-        self.layers[layer] = both
-        return both
+        new, past = (keys, values), self.layers[layer]
+        if past is not None:
+            new = tuple(torch.cat(pair, 2) for pair in zip(past, new, strict=True))
+        self.layers[layer] = new
+        return new
 
-    def advance(self, positions: Tensor, segments: Tensor) -> None:
-        assert (
-            positions.shape == segments.shape
-            and positions.shape[0] == self.positions.shape[0]
-        )
-        self.positions = torch.cat([self.positions, positions], dim=1)
-        self.segments = torch.cat([self.segments, segments], dim=1)
-        self.advances += 1
-        layer = self.layers[0]
-        assert layer is not None and layer[0].shape[2] == self.length
+    def commit(self) -> None:
+        self.positions, self.segments = self.reserved
+        self.commits += 1
+        assert self.layers[0][0].shape[2] == self.positions.shape[1]

@@ -9,9 +9,9 @@ import torch
 from small_models import ListCache
 from torch import Tensor
 
-from happyllm_support.model.context import Context, build_context, positions_within
-from happyllm_support.model.masks import Cache
-from happyllm_support.model.positions import RotaryPositions, alibi_slopes
+from happyllm_support.model.context import Context, build_context, count_positions
+from happyllm_support.model.masks import AttentionMask
+from happyllm_support.model.rope import RotaryPositions
 
 
 def context_of(ids: Tensor, **changes: object) -> Context:
@@ -31,8 +31,9 @@ def context_of(ids: Tensor, **changes: object) -> Context:
 def filled(positions: list[list[int]], segments: list[list[int]]) -> ListCache:
     cache = ListCache(len(positions), 1)
     keys = torch.zeros(len(positions), 1, len(positions[0]), 2)
+    cache.reserve(torch.tensor(positions), torch.tensor(segments))
     cache.write(0, keys, keys)
-    cache.advance(torch.tensor(positions), torch.tensor(segments))
+    cache.commit()
     return cache
 
 
@@ -41,16 +42,9 @@ IDS = torch.tensor([[1, 2, 3], [4, 5, 6]])
 
 def test_alike_rows_share_one_plain_row():
     context = context_of(IDS)
-    assert (
-        context.mask.plain
-        and context.segments is None
-        and context.rope is None
-        and context.cache is None
-    )
+    assert context == Context(context.positions)
+    assert context.mask is None and context.rope is None and context.cache is None
     assert context.positions.tolist() == [[0, 1, 2]]
-    plain = Context.plain(3)
-    assert plain.mask.plain and torch.equal(plain.positions, context.positions)
-    assert torch.equal(plain.mask.dense, torch.ones(3, 3).tril().bool()[None, None])
 
 
 @pytest.mark.parametrize(
@@ -62,35 +56,35 @@ def test_alike_rows_share_one_plain_row():
         ([5], [0]),
     ],
 )
-def test_positions_within_runs(segments, positions):
-    assert positions_within(torch.tensor([segments])).tolist() == [positions]
-    both = positions_within(torch.tensor([segments, [1] * len(segments)]))
-    assert both.tolist() == [positions, list(range(len(segments)))], (
-        "rows are counted apart"
-    )
+def test_positions_are_counted_in_each_run(segments, positions):
+    assert count_positions(torch.tensor([segments])).tolist() == [positions]
+    both = count_positions(torch.tensor([segments, [1] * len(segments)]))
+    expected = [positions, list(range(len(segments)))]
+    assert both.tolist() == expected, "rows are counted apart"
 
 
 def test_segments_decide_positions_and_the_mask():
     segments = torch.tensor([[0, 1, 1], [1, 2, 2]])
     context = context_of(IDS, segments=segments)
-    assert not context.mask.plain and context.segments is segments
     assert context.positions.tolist() == [[0, 0, 1], [0, 0, 1]]
-    expected = [[[0, 0, 0], [0, 1, 0], [0, 1, 1]], [[1, 0, 0], [0, 1, 0], [0, 1, 1]]]
-    assert context.mask.dense[:, 0].int().tolist() == expected
+    assert context.mask[:, 0].int().tolist() == [
+        [[1, 0, 0], [0, 1, 0], [0, 1, 1]],
+        [[1, 0, 0], [0, 1, 0], [0, 1, 1]],
+    ]
+    lazy = context_of(IDS, segments=segments, kernel="online").mask
+    assert isinstance(lazy, AttentionMask), "the online kernel asks block by block"
+    assert torch.equal(lazy.dense(), context.mask)
 
 
-@pytest.mark.parametrize("change", ["positions", "segments", "slopes", "cache"])
-def test_only_a_plain_pass_is_called_plain(change):
+@pytest.mark.parametrize("change", ["positions", "segments", "cache"])
+def test_only_a_plain_pass_does_without_a_mask(change):
     changes = {
         "positions": torch.arange(3).expand(2, 3),
         "segments": torch.ones(2, 3, dtype=torch.long),
-        "slopes": alibi_slopes(2),
-        "cache": filled([[0], [0]], [[1], [1]]),
+        "cache": ListCache(2, 1),
     }
-    assert not context_of(IDS, **{change: changes[change]}).mask.plain
-    assert context_of(IDS, cache=ListCache(2, 1)).mask.plain, (
-        "an empty cache changes nothing"
-    )
+    mask = context_of(IDS, **{change: changes[change]}).mask
+    assert torch.equal(mask, torch.ones(3, 3).tril().bool().expand(2, 1, 3, 3))
 
 
 def test_new_tokens_count_on_from_the_cache_row_by_row():
@@ -99,11 +93,8 @@ def test_new_tokens_count_on_from_the_cache_row_by_row():
     for cache in (left, right):
         context = context_of(IDS, cache=cache)
         assert context.positions.tolist() == [[2, 3, 4], [4, 5, 6]]
-        assert (
-            context.segments is not None and context.segments.tolist() == [[1] * 3] * 2
-        )
-        assert context.mask.k_positions.shape == (2, 7)
-    assert context_of(IDS, cache=left).mask.dense[0, 0].int().tolist() == [
+        assert context.mask.shape == (2, 1, 3, 7)
+    assert context_of(IDS, cache=left).mask[0, 0].int().tolist() == [
         [0, 0, 1, 1, 1, 0, 0],
         [0, 0, 1, 1, 1, 1, 0],
         [0, 0, 1, 1, 1, 1, 1],
@@ -116,36 +107,39 @@ def test_new_tokens_count_on_in_their_own_segment():
         torch.tensor([[1, 2, 3]]), segments=torch.tensor([[2, 2, 3]]), cache=cache
     )
     assert context.positions.tolist() == [[1, 2, 0]]
-    assert context.mask.dense[0, 0].int().tolist() == [
+    assert context.mask[0, 0].int().tolist() == [
         [0, 0, 0, 0, 1, 1, 0, 0],
         [0, 0, 0, 0, 1, 1, 1, 0],
         [0, 0, 0, 0, 0, 0, 0, 1],
     ]
 
 
-def test_the_cache_is_told_positions_and_segments_of_every_row():
-    cache: Cache = ListCache(2, 1)
-    context = context_of(IDS, cache=cache)
-    cache.write(0, torch.zeros(2, 1, 3, 2), torch.zeros(2, 1, 3, 2))
-    assert cache.length == 0
-    context.finish()
-    assert cache.length == 3
-    assert (
-        cache.positions.tolist() == [[0, 1, 2]] * 2
-        and cache.segments.tolist() == [[1, 1, 1]] * 2
-    )
-    context_of(IDS).finish()  # nobody to tell
+def test_places_that_are_not_filled_are_hidden_from_everybody():
+    cache = filled([[0, 0, 5], [0, 1, 2]], [[1, -1, -1], [0, 1, -1]])
+    for segments in (torch.tensor([[1, 1, 0], [0, 1, 1]]), None):
+        context = context_of(IDS, segments=segments, cache=cache)
+        hidden = context.mask[:, 0, :, :3][
+            (cache.segments < 0)[:, None].expand(2, 3, 3)
+        ]
+        assert not hidden.any()
+    assert context.positions.tolist() == [[1, 2, 3], [2, 3, 4]]
 
 
-def test_rotation_and_slopes_are_passed_on():
-    rotary, slopes = RotaryPositions(4), alibi_slopes(2)
+def test_places_are_reserved_for_every_row_and_committed_by_the_model():
+    cache = ListCache(2, 1)
+    context_of(IDS, cache=cache)
+    positions, segments = cache.reserved
+    assert positions.tolist() == [[0, 1, 2]] * 2 and segments.tolist() == [[1] * 3] * 2
+    assert cache.commits == 0 and cache.positions.shape == (2, 0)
+
+
+def test_rotation_and_kernel_are_passed_on():
+    rotary = RotaryPositions(4)
     positions = torch.tensor([[0, 1, 2], [3, 5, 7]])
-    context = context_of(IDS, positions=positions, rotary=rotary, slopes=slopes)
-    assert context.rope is not None
-    assert all(
-        torch.equal(a, b) for a, b in zip(context.rope, rotary(positions), strict=True)
-    )
-    assert context.mask.slopes is slopes
+    context = context_of(IDS, positions=positions, rotary=rotary, kernel="naive")
+    assert context.kernel == "naive"
+    pairs = zip(context.rope, rotary(positions), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
     assert context_of(IDS, rotary=rotary).rope[0].shape == (1, 1, 3, 4)
 
 
@@ -170,17 +164,17 @@ def test_rotation_and_slopes_are_passed_on():
         (
             IDS.float(),
             {},
-            r"ids are torch\.float32; expected whole numbers, torch\.int64 or torch\.int32",
+            r"ids are torch\.float32; expected torch\.int64 or torch\.int32",
         ),
         (
             IDS,
             {"vocab_size": 6},
-            "ids reach from 1 to 6; allowed are 0 to 5, because the vocabulary has 6",
+            "ids reach from 1 to 6; expected 0 to vocab_size - 1, which is 5",
         ),
         (
             IDS - 2,
             {},
-            "ids reach from -1 to 4; allowed are 0 to 9, because the vocabulary has 10",
+            "ids reach from -1 to 4; expected 0 to vocab_size - 1, which is 9",
         ),
         (
             IDS,
@@ -210,23 +204,22 @@ def test_rotation_and_slopes_are_passed_on():
         (
             IDS,
             {"positions": IDS + 2},
-            "positions reach from 3 to 8; allowed are 0 to 7, because .* max_seq_len "
-            "is 8",
+            "positions reach from 3 to 8; expected 0 to max_seq_len - 1, which is 7",
         ),
         (
             IDS,
             {"positions": IDS.float()},
-            r"positions are torch\.float32; expected whole numbers, torch\.int64 or .*",
+            r"positions are torch\.float32; expected torch\.int64 or .*",
         ),
         (
             IDS,
             {"segments": IDS > 0},
-            r"segments are torch\.bool; expected whole numbers, torch\.int64 or torch\.int32",
+            r"segments are torch\.bool; expected torch\.int64 or torch\.int32",
         ),
         (
             IDS,
             {"segments": IDS - 2},
-            "segments reach down to -1; allowed are 0, for padding, and above",
+            "segments reach from -1 to 4; expected 0, for padding, or more",
         ),
         (
             IDS,
@@ -252,11 +245,12 @@ def test_rotation_and_slopes_are_passed_on():
             "the cache holds several documents per row; give segments, which say whom "
             "new tokens continue",
         ),
+        ([[1, 2]], {}, "ids are of type list; expected a tensor"),
+        (IDS, {"segments": [[1] * 3] * 2}, "segments are of type list; expected a .*"),
         (
             IDS,
             {"positions": IDS - 2},
-            "positions reach from -1 to 4; allowed are 0 to 7, because .* max_seq_len "
-            "is 8",
+            "positions reach from -1 to 4; expected 0 to max_seq_len - 1, which is 7",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -305,4 +299,4 @@ def test_limits_are_allowed():
         [0, 1, 2]
     ]
     assert context_of(IDS, positions=IDS + 1).positions.max() == 7
-    assert context_of(IDS.int()).mask.plain
+    assert context_of(IDS.int()).mask is None

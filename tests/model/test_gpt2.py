@@ -104,29 +104,12 @@ def test_the_activation_is_the_configured_one(activation):
             "d_model 768 cannot be split among n_head 5; n_head has to divide it",
         ),
         (
-            {"kernel": "flash"},
-            "attention kernel 'flash' is unknown; allowed are naive, sdpa, online",
-        ),
-        ({"dropout": 1.0}, "dropout is 1.0; expected a probability from 0 to below 1"),
-        (
-            {"dropout": -0.1},
-            "dropout is -0.1; expected a probability from 0 to below 1",
-        ),
-        (
-            {"dropout": 0.1, "kernel": "online"},
-            r"the online kernel drops no weights; set dropout \(0.1\) to 0, or .*",
-        ),
-        (
             {"activation": "swish"},
             "activation 'swish' is unknown; allowed are gelu, gelu_tanh, .*",
         ),
         ({"norm_eps": -1e-5}, "norm_eps is -1e-05; expected a positive number"),
         ({"norm_eps": float("nan")}, "norm_eps is nan; expected a positive number"),
         ({"norm_eps": "a"}, "norm_eps is 'a'; expected a positive number"),
-        (
-            {"dropout": None},
-            "dropout is None; expected a probability from 0 to below 1",
-        ),
         ({"init_std": 0}, "init_std is 0; expected a positive number"),
     ],
     ids=str,

@@ -10,6 +10,7 @@ from small_models import MODELS, build, close, some_ids
 from torch import Tensor, nn
 
 from happyllm_support.model.attention import Attention, repeat_heads
+from happyllm_support.model.context import build_context
 from happyllm_support.model.inspection import attention_maps
 
 every_model = pytest.mark.parametrize("name", MODELS)
@@ -27,11 +28,45 @@ def test_one_map_per_layer_whose_rows_sum_to_one(name):
 
 
 @every_model
-def test_padding_has_rows_of_zeros_and_documents_do_not_look_at_each_other(name):
+def test_padding_is_not_looked_at_and_documents_do_not_look_at_each_other(name):
     for m in attention_maps(build(name), some_ids(2, 7), segments=SEGMENTS):
-        expected = (SEGMENTS > 0).double()[:, None].expand(2, 4, 7)
-        torch.testing.assert_close(m.sum(-1), expected)
-        assert (m[1, :, 3:, :3] == 0).all() and (m[0, :, :, :2] == 0).all()
+        torch.testing.assert_close(m.sum(-1), torch.ones(2, 4, 7, dtype=m.dtype))
+        assert (m[1, :, 3:, :3] == 0).all() and (m[0, :, 2:, :2] == 0).all()
+
+
+def test_a_context_given_by_name_is_used():
+    class Wrapper(nn.Module):
+        """Blocks that hand the context on by name."""
+
+        def __init__(self, model: nn.Module) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(
+            self, ids: Tensor, *, positions: Tensor | None, segments: Tensor | None
+        ):
+            context = build_context(
+                ids,
+                positions,
+                segments,
+                None,
+                vocab_size=99,
+                max_seq_len=99,
+                rotary=self.model.rotary,
+            )
+            x = self.model.tok_emb(ids)
+            for block in self.model.blocks:
+                x = x + block.attn(x=block.attn_norm(x), context=context)
+                x = x + block.mlp(block.mlp_norm(x))
+            return x
+
+    model = build("llama2")
+    for segments in (None, SEGMENTS):
+        expected = attention_maps(model, some_ids(2, 7), segments=segments)
+        found = attention_maps(Wrapper(model), some_ids(2, 7), segments=segments)
+        assert len(found) == 3
+        for a, b in zip(found, expected, strict=True):
+            close(a, b)
 
 
 @every_model

@@ -195,19 +195,9 @@ def test_biases_are_where_they_are_asked_for(attention_bias, mlp_bias):
             "heads of d_model 96 / n_head 32 = 3 dimensions cannot be rotated in "
             "pairs; the number has to be even",
         ),
-        (
-            {"kernel": "flash"},
-            "attention kernel 'flash' is unknown; allowed are naive, sdpa, online",
-        ),
-        ({"dropout": 1.5}, "dropout is 1.5; expected a probability from 0 to below 1"),
-        (
-            {"dropout": 0.1, "kernel": "online"},
-            r"the online kernel drops no weights; set dropout \(0.1\) to 0, or .*",
-        ),
         ({"norm_eps": 0.0}, "norm_eps is 0.0; expected a positive number"),
         ({"init_std": -0.02}, "init_std is -0.02; expected a positive number"),
         ({"norm_eps": None}, "norm_eps is None; expected a positive number"),
-        ({"dropout": "a"}, "dropout is 'a'; expected a probability from 0 to below 1"),
         ({"rope_theta": "a"}, "rope_theta is 'a'; expected a positive number"),
         ({"rope_theta": 1.0}, "theta is 1.0; RoPE needs more than 1"),
     ],

@@ -22,7 +22,7 @@ def by_rule(mask: AttentionMask, b: int, t: int, s: int) -> bool:
     if mask.q_segments is None:
         return True
     assert mask.k_segments is not None
-    return bool(mask.q_segments[b, t] == mask.k_segments[b, s] != 0)
+    return bool(mask.q_segments[b, t] == mask.k_segments[b, s])
 
 
 def random_mask(
@@ -36,12 +36,10 @@ def random_mask(
 
 
 def test_left_padding_as_in_the_files_example():
-    positions, segments = torch.tensor([[0, 0, 1, 2]]), torch.tensor([[0, 1, 1, 1]])
+    positions, segments = torch.tensor([[0, 0, 0, 1]]), torch.tensor([[0, 0, 1, 1]])
     mask = AttentionMask(positions, positions, segments, segments)
     assert mask.allowed().shape == (1, 1, 4, 4)
-    assert picture(mask.allowed()[0, 0]) == ["....", ".x..", ".xx.", ".xxx"]
-    assert mask.sees_something is not None
-    assert mask.sees_something.flatten().tolist() == [False, True, True, True]
+    assert picture(mask.allowed()[0, 0]) == ["xx..", "xx..", "..x.", "..xx"]
 
 
 def test_the_row_that_packing_describes():
@@ -62,17 +60,35 @@ def test_the_row_that_packing_describes():
         "xxx...",
         "...x..",
         "...xx.",
-        "......",
+        ".....x",
     ]
 
 
-def test_plain_means_no_look_ahead_and_nothing_else():
+def test_causal_means_no_look_ahead_and_nothing_else():
     mask = AttentionMask.causal(4)
-    assert mask.plain and mask.bias() is None
+    assert mask.bias() is None
     assert picture(mask.allowed()[0, 0]) == ["x...", "xx..", "xxx.", "xxxx"]
-    assert not AttentionMask(
-        mask.q_positions, mask.k_positions
-    ).plain  # whoever builds a mask has to claim it
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_query_sees_itself(seed):
+    """Whatever positions and segments are: so no softmax is taken over nothing."""
+    g = torch.Generator().manual_seed(seed)
+    positions, segments = torch.randint(6, (2, 3, 8), generator=g)
+    allowed = AttentionMask(positions, positions, segments, segments).allowed()
+    assert allowed.diagonal(dim1=-2, dim2=-1).all()
+
+
+def test_segments_of_one_side_are_refused():
+    places = torch.arange(3)[None]
+    for given, name in (
+        (dict(q_segments=places), "queries"),
+        (dict(k_segments=places), "keys"),
+    ):
+        with pytest.raises(
+            ValueError, match=f"^only the {name} have segments; expected both or none$"
+        ):
+            AttentionMask(places, places, **given)
 
 
 def test_new_tokens_see_all_of_the_past_and_not_only_the_first_keys():
@@ -102,13 +118,7 @@ def test_every_entry_follows_the_rule_whole_and_in_blocks(seed):
     ]
     assert whole.tolist() == expected and 0 < whole.sum() < whole.numel()
     assert torch.equal(mask.allowed(slice(1, 4), slice(2, 7)), whole[:, :, 1:4, 2:7])
-    assert torch.equal(mask.dense, whole)
-
-
-def test_a_query_that_lies_before_all_keys_is_known_to_see_nothing_without_segments():
-    mask = AttentionMask(torch.tensor([[0, 2]]), torch.tensor([[1, 2]]))
-    assert mask.sees_something is not None
-    assert mask.sees_something.flatten().tolist() == [False, True]
+    assert torch.equal(mask.dense(), whole)
 
 
 def test_alibi_lowers_by_slope_times_distance():
@@ -121,11 +131,10 @@ def test_alibi_lowers_by_slope_times_distance():
     assert torch.equal(mask.bias(slice(1, 2), slice(1, 3)), bias[:, :, 1:2, 1:3])
 
 
-def test_slopes_in_a_plain_mask_are_refused():
-    positions, slopes = torch.arange(4)[None], torch.tensor([0.5, 0.25])
-    with pytest.raises(
-        ValueError,
-        match=r"^a plain mask has no slopes, the kernels would ignore them; .*$",
-    ):
-        AttentionMask(positions, positions, slopes=slopes, plain=True)
-    assert AttentionMask(positions, positions, slopes=slopes).bias() is not None
+def test_with_slopes_the_dense_mask_is_added_to_scores():
+    slopes = torch.tensor([0.5, 0.25])
+    mask = random_mask(0, slopes=slopes)
+    dense, hidden = mask.dense(), ~mask.allowed().expand(2, 2, 5, 7)
+    assert dense.shape == (2, 2, 5, 7) and 0 < hidden.sum() < hidden.numel()
+    assert (dense[hidden] == -torch.inf).all()
+    assert torch.equal(dense[~hidden], mask.bias()[~hidden])

@@ -22,6 +22,7 @@ from happyllm_support.files import home
 from happyllm_support.model.gpt2 import GPT2
 from happyllm_support.model.llama2 import Llama2
 from happyllm_support.model.positions import interleaved_to_half_split
+from happyllm_support.model.modes import set_kernel
 from happyllm_support.model.weights.huggingface_gpt2 import ACTIVATION_OF
 from happyllm_support.model.weights.pretrained import load_pretrained, save_pretrained
 
@@ -121,11 +122,13 @@ def pair(tmp_path_factory):
 
 def rebuilt(ours, **changes):
     """The same weights under another configuration."""
+    kernel = changes.pop("kernel", "sdpa")
     model = type(ours)(dataclasses.replace(ours.config, **changes))
     model.load_state_dict(
         {key: value.clone() for key, value in ours.state_dict().items()}, assign=True
     )
     model.tie_weights()
+    set_kernel(model, kernel)
     return model.eval()
 
 

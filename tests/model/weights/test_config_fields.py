@@ -69,14 +69,14 @@ def test_required_values(fields):
     fields.require("null", 3)
 
 
-def test_blame(fields):
-    with pytest.raises(ValueError, match=r"config\.json: heads$"), fields.blamed():
+def test_a_message_names_the_file(fields):
+    with pytest.raises(ValueError, match=r"config\.json: heads$"), fields.naming_the_file():
         raise ValueError("heads")
     with (
         pytest.raises(
             ValueError, match=r"^[^;]*config\.json: m is missing; a positive integer$"
         ),
-        fields.blamed(),
+        fields.naming_the_file(),
     ):
         fields.integer("m")
 

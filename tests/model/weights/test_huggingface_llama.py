@@ -31,9 +31,7 @@ SIZES = {
 
 def read(tmp_path, **changes):
     (tmp_path / "config.json").write_text(json.dumps(SIZES | changes))
-    return llama2_config(
-        ConfigFields.read(tmp_path / "config.json"), kernel="sdpa", dropout=0.0
-    )
+    return llama2_config(ConfigFields.read(tmp_path / "config.json"))
 
 
 def test_defaults_are_those_of_transformers(tmp_path):
@@ -176,7 +174,7 @@ def test_config_round_trip(tmp_path, scaling):
     )  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(llama2_fields(config)))
     fields = ConfigFields.read(tmp_path / "config.json")
-    assert llama2_config(fields, kernel="sdpa", dropout=0.0) == config
+    assert llama2_config(fields) == config
 
 
 def test_ntk_scaling_is_written_as_the_base_that_it_amounts_to(tmp_path):

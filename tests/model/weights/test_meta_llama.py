@@ -132,10 +132,7 @@ def test_width_of_the_mlp(tmp_path, params, width):
         ConfigFields.read(tmp_path / "params.json"),
         StoredTensors(folder=tmp_path, infos={}),
     )
-    assert (
-        meta_config(fields, nothing, max_seq_len=9, kernel="sdpa", dropout=0.0).d_ff
-        == width
-    )
+    assert meta_config(fields, nothing, max_seq_len=9).d_ff == width
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 import json
+import math
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny_transformers import gpt2, llama, logits_of, random_ids
 from torch import nn
 
@@ -62,11 +63,8 @@ def test_dtypes_are_kept_or_cast(folder, tmp_path, dtype):
 
 
 def test_a_loaded_model_is_finished(folder):
-    model = load_pretrained(folder, kernel="naive", dropout=0.1)
-    assert not model.training and (model.config.kernel, model.config.dropout) == (
-        "naive",
-        0.1,
-    )
+    model = load_pretrained(folder)
+    assert not model.training and model.kernel == "sdpa"
     tensors = [*model.parameters(), *model.buffers()]
     assert all(tensor.device.type == "cpu" for tensor in tensors)
     assert all(parameter.requires_grad for parameter in model.parameters())
@@ -159,10 +157,9 @@ def test_folders_without_a_part(folder):
 
 
 def test_wrong_arguments_are_not_blamed_on_the_file(folder):
-    with pytest.raises(ValueError, match=r"^attention kernel 'flash' is unknown"):
-        load_pretrained(folder, kernel="flash")
-    with pytest.raises(ValueError, match=r"^dropout is 2"):
-        load_pretrained(folder, dropout=2)
+    for wrong in (None, 3, ["gpt2"]):
+        with pytest.raises(ValueError, match=r"^folder is .*; expected the path of a"):
+            load_pretrained(wrong)
     for dtype in (torch.int64, "bfloat16"):
         with pytest.raises(
             ValueError,
@@ -226,3 +223,37 @@ def test_a_device_that_is_not_there(folder, device):
         match=rf"^device '{device}' cannot be used here; cpu can, and cuda .*GPU$",
     ):
         load_pretrained(folder, device=device)
+
+
+def rewrite(folder, change):
+    """Change the stored tensor of the last MLP's first matrix; return its name."""
+    tensors = load_file(folder / "model.safetensors")
+    name = sorted(n for n in tensors if "c_fc.weight" in n or "up_proj.weight" in n)[-1]
+    change(tensors[name])
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    return name
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_weights_that_are_no_numbers_are_refused(folder, value):
+    name = rewrite(folder, lambda tensor: tensor[3, 4:6].fill_(value))
+    with pytest.raises(ValueError) as caught:
+        load_pretrained(folder)
+    message = str(caught.value)
+    assert message.startswith(str(folder)) and "\n" not in message
+    assert ": 2 of the " in message and f"of {name} are not finite" in message
+
+
+def test_large_weights_are_weights(folder):
+    rewrite(folder, lambda tensor: tensor.fill_(3e38))  # their sum is infinite
+    model = load_pretrained(folder)
+    assert model.blocks[-1].mlp.up_proj.weight.min() > 2e38
+
+
+def test_an_absurd_number_of_layers_is_refused_before_a_table_is_made(folder):
+    path = folder / "config.json"
+    fields = json.loads(path.read_text())
+    name = "n_layer" if "n_layer" in fields else "num_hidden_layers"
+    path.write_text(json.dumps(fields | {name: 10**12}))  # the table would take hours
+    with pytest.raises(ValueError, match="asks for 1,000,000,000,000 layers, and the "):
+        load_pretrained(folder)

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from happyllm_support.model.weights.safetensors_reading import (
     open_folder,
     read_header,
-    some,
+    first_few,
 )
 
 TENSORS = {
@@ -203,7 +203,7 @@ def test_header_of_one_file(tmp_path):
 
 
 def test_some_names():
-    assert (some(["a"]), some(list("abc")), some(list("abcde"))) == (
+    assert (first_few(["a"]), first_few(list("abc")), first_few(list("abcde"))) == (
         "a",
         "a, b, c",
         "a, b, c and 2 more",
