@@ -19,14 +19,15 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from happyllm_support.files import atomic_write_json
 from happyllm_support.machine.hardware import inspect_cpu
+from happyllm_support.parallel import ordered_map
 
 Config = Mapping[str, int | float | str | bool]
 
@@ -244,37 +245,30 @@ def _outcomes(
 ) -> Iterator[tuple[Config, int, dict[str, Any], float]]:
     """Run combinations and yield (configuration, seed, result, seconds) of each."""
     if workers == 1 or len(combinations) < 2:
-        for config, seed in combinations:
-            yield config, seed, *_timed(experiment, config, seed)
+        yield from (_timed(experiment, combination) for combination in combinations)
         return
-    file = inspect.getfile(experiment.run)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        futures = {
-            pool.submit(_run_in_process, file, experiment.name, dict(c), s): (c, s)
-            for c, s in combinations
-        }
-        try:
-            for future in as_completed(futures):
-                yield *futures[future], *future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    run = partial(_run_in_process, inspect.getfile(experiment.run), experiment.name)
+    plain = [(dict(config), seed) for config, seed in combinations]
+    with closing(ordered_map(run, plain, workers=workers, ordered=False)) as outcomes:
+        yield from outcomes
 
 
 def _timed(
-    experiment: Experiment, config: Config, seed: int
-) -> tuple[dict[str, Any], float]:
+    experiment: Experiment, combination: tuple[Config, int]
+) -> tuple[Config, int, dict[str, Any], float]:
     start = time.perf_counter()
-    result = experiment.run(config, seed)
-    return result, time.perf_counter() - start
+    result = experiment.run(*combination)
+    return *combination, result, time.perf_counter() - start
 
 
 def _run_in_process(
-    file: str, name: str, config: Config, seed: int
-) -> tuple[dict[str, Any], float]:
-    """Read an experiment from its file, whose functions cannot be sent, and run it."""
+    file: str, name: str, combination: tuple[Config, int]
+) -> tuple[Config, int, dict[str, Any], float]:
+    """What a worker does: read the experiment from its file, since functions of such
+    files cannot be sent.
+    """
     experiment = next(e for e in load_experiments(file) if e.name == name)
-    return _timed(experiment, config, seed)
+    return _timed(experiment, combination)
 
 
 def is_current(run: Mapping[str, Any], experiment: Experiment) -> bool:

@@ -1,46 +1,59 @@
-"""An ordered map over processes in bounded memory.
+"""A map over processes in bounded memory.
 
 `multiprocessing.Pool.imap` reads its whole input ahead and hangs when a child is
-killed; `ProcessPoolExecutor` cannot be told to stop a call that is running. This one
-holds a few items per child, yields results in order whatever the order in which they
-are finished, notices a dead child, and leaves no child behind when the loop is left for
-any reason.
+killed; `ProcessPoolExecutor` cannot be told to stop a call that is running; both run
+the caller's script again in each child, or copy a process that may hold threads. Here a
+child is a fresh interpreter that knows one function, gets one item at a time through a
+pipe and sends one result back. So it works from a script, a notebook and a test alike;
+a child that dies is noticed, because its pipe ends; and none is left behind, because
+the parent kills its children whatever ends the loop, and a child whose parent has died
+finds its own pipe closed and ends too.
 """
 
 from __future__ import annotations
 
-import logging
-import multiprocessing
-import signal
+import os
+import struct
+import subprocess
+import sys
+import threading
 import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
-from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
-from typing import Any, Generic, TypeVar
-
-logger = logging.getLogger(__name__)
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from multiprocessing.reduction import ForkingPickler
+from queue import SimpleQueue
+from typing import Any, BinaryIO, Generic, TypeVar, cast
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-AHEAD = 4  # results per child that may wait for an earlier one
+AHEAD = 4  # items per child that are taken before their results are asked for
+
+_START = (
+    "import sys; sys.path[:] = {path!r}; "
+    "from happyllm_support.parallel import work; work()"
+)
 
 
 def ordered_map(
-    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int = 1
-) -> Generator[Result, None, None]:
-    """Yield `function(item)` for every item, in order, computed in `workers` processes.
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    workers: int = 1,
+    ordered: bool = True,
+) -> Generator[Result]:
+    """Yield `function(item)` for every item, computed in `workers` processes.
 
     Args:
-        function: importable by name from a module (children are started afresh, with
-            the spawn method), its further arguments bound by `functools.partial`. One
-            worker means this very process.
+        function: defined in a module (not in a script or a notebook), its further
+            arguments bound by `functools.partial`. One worker means this very process.
         items: read no further ahead than the results need.
         workers: number of processes; they are started as items arrive.
+        ordered: yield the results in the order of the items; otherwise as they come.
 
     Raises:
-        ValueError: raised by `function`, with the same message.
+        ValueError: raised by `function`, with the same message; a function or an item
+            that cannot be sent to another process.
         RuntimeError: any other exception of `function`, with its traceback.
         ChildProcessError: a child that died, mostly for lack of memory.
     """
@@ -50,135 +63,205 @@ def ordered_map(
         yield from map(function, items)
         return
     children = _Children(function, workers)
+    running: list[Future[Result]] = []
     try:
-        yield from _in_order(children, items, limit=AHEAD * workers)
+        for item in items:
+            running.append(children.submit(item))
+            while len(running) >= AHEAD * workers:
+                yield from _finished(running, ordered)
+        while running:
+            yield from _finished(running, ordered)
     finally:
         children.stop()
 
 
-def _in_order(
-    children: _Children[Item, Result], items: Iterable[Item], limit: int
-) -> Iterator[Result]:
-    numbered = enumerate(items)
-    upcoming = next(numbered, None)
-    finished: dict[int, Result] = {}  # results that wait for an earlier one
-    following = 0  # number of the result to yield next
-    while upcoming is not None or children.busy:
-        while (
-            upcoming is not None
-            and upcoming[0] < following + limit
-            and children.accept(*upcoming)
-        ):
-            upcoming = next(numbered, None)
-        finished.update(children.collect())
-        while following in finished:
-            yield finished.pop(following)
-            following += 1
+def _finished(running: list[Future[Result]], ordered: bool) -> Iterator[Result]:
+    """Wait for the first result, or for any, and take what is done off the list."""
+    wait(running[:1] if ordered else running, return_when=FIRST_COMPLETED)
+    done = running[:1] if ordered else [call for call in running if call.done()]
+    for call in done:
+        running.remove(call)
+        yield call.result()
 
 
 class _Children(Generic[Item, Result]):
-    """Child processes that each work on at most one item, so that no pipe can fill up
-    from both ends.
-    """
+    """Child processes, and a thread for each that waits for its answer."""
 
     def __init__(self, function: Callable[[Item], Result], workers: int) -> None:
-        self.function, self.workers = function, workers
-        self.context = multiprocessing.get_context("spawn")
-        self.processes: list[BaseProcess] = []
-        self.idle: list[Connection[Any, Any]] = []
-        self.busy: dict[Connection[Any, Any], int] = {}
+        self._function = _packed(function)
+        self._workers = workers
+        self._children: list[_Child] = []
+        self._idle: SimpleQueue[_Child] = SimpleQueue()
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="worker")
 
-    def accept(self, number: int, item: Item) -> bool:
-        """Give the item to a new child, as long as there may be one, or to an idle one;
-        False when all are busy.
-        """
-        if len(self.processes) < self.workers:
-            self._start()
-        if not self.idle:
-            return False
-        connection = self.idle.pop()
+    def submit(self, item: Item) -> Future[Result]:
+        """Hand the item to an idle child; start another while there may be more."""
+        if len(self._children) < self._workers:
+            self._children.append(_Child(self._function))
+            self._idle.put(self._children[-1])
+        return self._threads.submit(self._call, item)
+
+    def _call(self, item: Item) -> Result:
+        child = self._idle.get()
         try:
-            connection.send(item)
-        except (BrokenPipeError, ConnectionResetError):
-            raise _dead_child() from None
-        self.busy[connection] = number
-        return True
-
-    def collect(self) -> Iterator[tuple[int, Result]]:
-        """Wait until at least one child is done and yield what is."""
-        for ready in wait(list(self.busy)):
-            assert isinstance(ready, Connection)
-            try:
-                kind, value = ready.recv()
-            except (EOFError, ConnectionResetError):
-                raise _dead_child() from None
-            if kind != "result":
-                raise (
-                    ValueError(value)
-                    if kind == "refusal"
-                    else RuntimeError(f"a worker process failed:\n{value}")
-                )
-            yield self.busy.pop(ready), value
-            self.idle.append(ready)
+            return cast("Result", child.call(item))
+        finally:
+            # a dead one too: the next to take it fails, and nobody waits for ever
+            self._idle.put(child)
 
     def stop(self) -> None:
         """End every child, whatever it is doing."""
-        for process in self.processes:
-            process.terminate()
-        for process in self.processes:
-            process.join()
-        for connection in (*self.idle, *self.busy):
-            connection.close()
+        for child in self._children:
+            child.kill()
+        self._threads.shutdown(cancel_futures=True)
+        for child in self._children:
+            child.close()
 
-    def _start(self) -> None:
-        ours, theirs = self.context.Pipe()
-        process = self.context.Process(
-            target=_work, args=(self.function, theirs), daemon=True
+
+class _Child:
+    """A child process, seen from its parent."""
+
+    def __init__(self, function: bytes) -> None:
+        path = [str(folder) for folder in sys.path]
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _START.format(path=path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            # Ctrl-C in a terminal interrupts the parent only, which ends this process
+            start_new_session=True,
         )
-        with _interrupts_held_back():
-            process.start()
-            self.processes.append(process)
-            self.idle.append(ours)
-        theirs.close()
+        # it has died already: the first call says so
+        with suppress(BrokenPipeError):
+            _write_frame(self._stdin, function)
+
+    @property
+    def _stdin(self) -> BinaryIO:
+        return cast("BinaryIO", self._process.stdin)
+
+    @property
+    def _stdout(self) -> BinaryIO:
+        return cast("BinaryIO", self._process.stdout)
+
+    def call(self, item: Any) -> Any:
+        """Return the function's value for `item`, or raise what `ordered_map` says."""
+        frame = _packed(item)
+        try:
+            _write_frame(self._stdin, frame)
+            kind, value = _unpacked(_read_frame(self._stdout))
+        except (EOFError, BrokenPipeError):
+            raise ChildProcessError(
+                f"a worker process ended with code {self._process.wait()} (-9: killed, "
+                "mostly for lack of memory); use fewer workers"
+            ) from None
+        if kind == "refusal":
+            raise ValueError(value)
+        if kind == "failure":
+            raise RuntimeError(f"a worker process failed:\n{value}")
+        return value
+
+    def kill(self) -> None:
+        """End the process; a thread that waits for it gets a ChildProcessError."""
+        self._process.kill()
+        self._process.wait()
+
+    def close(self) -> None:
+        """Close the pipes; no thread may be using them any more."""
+        for pipe in (self._stdin, self._stdout):
+            with suppress(BrokenPipeError):  # bytes that nobody will read
+                pipe.close()
 
 
-def _work(function: Callable[[Any], Any], connection: Connection[Any, Any]) -> None:
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches the whole group; the parent ends its children
+def work() -> None:
+    """Be a child: receive a function, then answer each item until the pipe ends."""
+    requests, answers = _private_pipes()
+    frames: SimpleQueue[bytes] = SimpleQueue()
+    threading.Thread(target=_receive, args=(requests, frames), daemon=True).start()
+    function = _unpacked_function(frames.get())
     while True:
         try:
-            item = connection.recv()
-        except EOFError:  # the parent is gone
-            return
-        try:
-            answer: tuple[str, Any] = ("result", function(item))
+            answer = _packed(("result", function(_unpacked(frames.get()))))
         except ValueError as error:
-            answer = ("refusal", str(error))
+            answer = _packed(("refusal", str(error)))
         except Exception:
-            answer = ("failure", traceback.format_exc())
-        connection.send(answer)
+            answer = _packed(("failure", traceback.format_exc()))
+        try:
+            _write_frame(answers, answer)
+        except BrokenPipeError:
+            _end()
 
 
-@contextmanager
-def _interrupts_held_back() -> Generator[None]:
-    """Deliver Ctrl-C only after the block: a child inherits this and prints no
-    traceback while it starts.
+def _private_pipes() -> tuple[BinaryIO, BinaryIO]:
+    """Take standard input and output for the messages; what the function prints goes
+    to standard error.
     """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    resource_tracker.ensure_running()  # its start would lift the mask
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return requests, answers
+
+
+def _receive(requests: BinaryIO, frames: SimpleQueue[bytes]) -> None:
+    """Pass on what the parent sends, and end this process when the parent is gone."""
+    while True:
+        try:
+            frames.put(_read_frame(requests))
+        except EOFError:
+            _end()
+
+
+def _end() -> None:
+    os._exit(0)  # at once: nobody listens, and a function may be running
+
+
+def _unpacked_function(frame: bytes) -> Callable[[Any], Any]:
+    """Return the function to call; where it cannot be found, one that says so."""
     try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return _unpacked(frame)
+    except (AttributeError, ImportError) as error:
+        message = f"{error}; {_EXPECTED}"
+
+    def refuse(_: Any) -> None:
+        raise ValueError(message)
+
+    return refuse
 
 
-def _dead_child() -> ChildProcessError:
-    return ChildProcessError(
-        "a worker process died: it was killed, ran out of memory (use fewer workers), "
-        "or belongs to a script without "
-        'the line `if __name__ == "__main__":`'
-    )
+_EXPECTED = (
+    "expected, for other processes, plain data and what a module defines (not a "
+    "script or a notebook)"
+)
+
+
+def _packed(value: Any) -> bytes:
+    """Turn a value into bytes, as `multiprocessing` does.
+
+    Raises:
+        ValueError: the value cannot be sent.
+    """
+    try:
+        return bytes(ForkingPickler.dumps(value))
+    except Exception as error:  # whatever its class raises
+        raise ValueError(f"{' '.join(str(error).split())}; {_EXPECTED}") from None
+
+
+def _unpacked(frame: bytes) -> Any:
+    """Turn bytes that `_packed` made, in this program and a moment ago, into a value."""
+    # declared as if it were a method
+    return ForkingPickler.loads(frame)  # pyright: ignore
+
+
+def _write_frame(pipe: BinaryIO, body: bytes) -> None:
+    pipe.write(struct.pack("<Q", len(body)))
+    pipe.write(body)
+    pipe.flush()
+
+
+def _read_frame(pipe: BinaryIO) -> bytes:
+    """Read what `_write_frame` wrote; EOFError where the other end is closed."""
+    header = pipe.read(8)
+    size = struct.unpack("<Q", header)[0] if len(header) == 8 else 1
+    body = pipe.read(size)
+    if len(body) < size:
+        raise EOFError
+    return body

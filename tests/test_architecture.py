@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "happyllm_support"
 # Beside the parts, for all of them.
-BASE = {"files", "claims", "plots", "experiments", "parallel", "machine"}
+BASE = {"files", "progress", "claims", "plots", "experiments", "parallel", "machine"}
 # part -> the parts that it may import; itself and BASE always.
 ALLOWED = {
     "text": set(),

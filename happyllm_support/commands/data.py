@@ -82,12 +82,7 @@ class Fetch:
 
         try:
             with ProgressBar() as bar:
-                path = fetch(
-                    self.name,
-                    progress=lambda done, total: bar.show(
-                        f"fetching {self.name}", done, total
-                    ),
-                )
+                path = fetch(self.name, progress=bar.show)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
                 "what has arrived is kept, the same command goes on from there"

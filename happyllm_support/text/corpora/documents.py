@@ -65,6 +65,20 @@ def read_documents(
     return _nonempty(_all_documents(files, split, separator, field), files)
 
 
+def whole_documents(path: str | os.PathLike[str]) -> Iterator[Iterator[str]]:
+    """Yield the documents of a file or folder uncut and in blocks of text, for readers
+    that need no document whole: a text file is one, a JSON Lines file has one a record.
+
+    Raises:
+        ValueError: as `read_documents`, but for empty files.
+    """
+    for file in iter_files([path]):
+        if file.suffix == ".jsonl":
+            yield from (iter((text,)) for text in read_jsonl(file))
+        else:
+            yield _blocks(file)
+
+
 def _all_documents(
     files: list[Path], split: str, separator: str | None, field: str
 ) -> Iterator[str]:

@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from happyllm_support.files import atomic_path, atomic_write_json, home
+from happyllm_support.progress import Progress
 from happyllm_support.text.corpora.transfer import (
     BLOCK_BYTES,
     BrokenOffError,
     DownloadError,
-    Progress,
     notes_path,
     read_notes,
     size_of,
@@ -35,7 +35,6 @@ from happyllm_support.text.corpora.transfer import (
 
 __all__ = [
     "DownloadError",
-    "Progress",
     "RemoteFile",
     "fetch_file",
     "hash_file",
@@ -85,8 +84,7 @@ def fetch_file(
     Args:
         file: what to get.
         folder: the cache folder, by default `home()`.
-        progress: called after each block with the bytes that have arrived and the bytes
-            in total.
+        progress: called after each block with the stage `fetching NAME`, in bytes.
 
     Raises:
         ValueError: the file that is there, or that came, has another size or hash than

@@ -19,14 +19,12 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
 from happyllm_support.files import atomic_write_json
-
-Progress = Callable[
-    [int, int], None
-]  # bytes that have arrived, bytes of the whole file
+from happyllm_support.progress import Progress
 
 BLOCK_BYTES = 1 << 18
 TIMEOUT_SECONDS = 30.0
@@ -49,8 +47,7 @@ def transfer(
         url: http, https or file.
         part: the file to complete; it need not exist, its folder must.
         size: bytes of the whole file, when they are known.
-        progress: called after each block with the bytes that have arrived and the bytes
-            in total.
+        progress: called after each block with the stage `fetching NAME`, in bytes.
 
     Returns:
         Whether the beginning was kept from an earlier call.
@@ -81,7 +78,8 @@ def transfer(
             atomic_write_json(
                 notes_path(part), {"url": url, "etag": response.headers.get("ETag")}
             )
-            _copy(response, stream, begin, size or total, progress)
+            on_block = progress and partial(progress, f"fetching {part.stem}")
+            _copy(response, stream, begin, size or total, on_block)
         return begin > 0
 
 
@@ -115,7 +113,7 @@ def _copy(
     stream: IO[bytes],
     done: int,
     total: int | None,
-    progress: Progress | None,
+    on_block: Callable[[int, int], None] | None,
 ) -> None:
     while True:
         try:
@@ -130,8 +128,8 @@ def _copy(
         while rest:  # unbuffered: what is written is on file, whatever comes next
             rest = rest[stream.write(rest) :]
         done += len(block)
-        if progress is not None:
-            progress(done, total or done)
+        if on_block is not None:
+            on_block(done, total or done)
     if total is not None and done != total:
         raise BrokenOffError(f"broke off after {done:,} of {total:,} bytes")
 

@@ -113,8 +113,8 @@ def prepare(
             text and `seed` alone.
         seed: of the splits.
         split_key: what stands for a document when its split is drawn (see `split_of`).
-        workers: processes that encode; a script that uses more than one needs
-            `if __name__ == "__main__":`.
+        workers: processes that encode; with more than one, a tokenizer of your own must
+            be of a class that a module defines.
         shard_tokens: a shard ends before the document that would take it past this; a
             longer document has its own.
         add_bos: begin every document with the tokenizer's bos.

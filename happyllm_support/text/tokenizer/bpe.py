@@ -21,12 +21,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from happyllm_support.progress import Progress
 from happyllm_support.text.tokenizer.chunks import TextSource
-from happyllm_support.text.tokenizer.counting import (
-    PretokenCounts,
-    Progress,
-    count_pretokens,
-)
+from happyllm_support.text.tokenizer.counting import PretokenCounts, count_pretokens
 from happyllm_support.text.tokenizer.pair_index import MAX_VOCAB, Corpus, PairQueue
 from happyllm_support.text.tokenizer.pretokenize import compile_pattern, pattern_source
 

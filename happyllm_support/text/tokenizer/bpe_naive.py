@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable
 from itertools import pairwise
 
+from happyllm_support.progress import Progress
 from happyllm_support.text.tokenizer.bpe import (
     BYTE_ORDER,
     BPEConfig,
@@ -21,7 +22,7 @@ from happyllm_support.text.tokenizer.bpe import (
     model_of,
 )
 from happyllm_support.text.tokenizer.chunks import Splitter, TextSource, read_chunks
-from happyllm_support.text.tokenizer.counting import PretokenCounts, Progress
+from happyllm_support.text.tokenizer.counting import PretokenCounts
 
 _RANK = {byte: rank for rank, byte in enumerate(BYTE_ORDER)}
 

@@ -12,23 +12,21 @@ from collections.abc import Iterable, Iterator
 
 import regex
 
-from happyllm_support.files import iter_files, read_text_blocks
-from happyllm_support.text.corpora.documents import read_jsonl
+from happyllm_support.text.corpora.documents import whole_documents
 from happyllm_support.text.tokenizer.pretokenize import (
     PATTERNS,
     compile_pattern,
+    ends_for_itself,
     pattern_source,
     pretokenize,
     safe_cut,
 )
 
 CHUNK_CHARS = 1 << 18  # wanted size of a chunk
-LONGEST_CHARS = (
-    1 << 22
-)  # in bounded memory, a longer run without any border is cut here
-LOOKAHEAD = (
-    8  # characters after a piece that a built-in pattern may look at, and some more
-)
+# In bounded memory, a longer run without any border is cut here.
+LONGEST_CHARS = 1 << 22
+# More characters than a built-in pattern may look at behind a piece.
+LOOKAHEAD = 8
 
 TextSource = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
@@ -90,11 +88,8 @@ class Splitter:
         )
 
     def _last_border(self, text: str, stop: int) -> int | None:
-        """Find the last end of a piece at or before `stop`, by pre-tokenizing all of
-        `text`.
-
-        A piece of whitespace is no place to end: it was cut short by what follows, and
-        alone would be longer.
+        """Find the last end of a piece at or before `stop` that does not depend on what
+        follows, by pre-tokenizing all of `text`.
         """
         best, start = 0, 0
         specials = self._special.finditer(text) if self._special else iter(())
@@ -106,7 +101,7 @@ class Splitter:
                 start += len(piece)
                 if start > stop:
                     return best or None
-                if not piece[-1].isspace():
+                if ends_for_itself(text, start):
                     best = start
             start = end
             if end <= stop:
@@ -181,11 +176,7 @@ def _documents(source: TextSource) -> Iterator[Iterable[str]]:
         [source] if isinstance(source, os.PathLike) else source
     ):
         if not isinstance(item, str):
-            for file in iter_files([item]):
-                if file.suffix == ".jsonl":
-                    yield from ([text] for text in read_jsonl(file))
-                else:
-                    yield read_text_blocks(file)
+            yield from whole_documents(item)
             continue
         try:
             item.encode()

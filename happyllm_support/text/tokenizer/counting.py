@@ -13,29 +13,23 @@ are added in its order.
 from __future__ import annotations
 
 import os
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from queue import SimpleQueue
+from functools import partial
 
 import numpy as np
 
 from happyllm_support.files import iter_files
+from happyllm_support.parallel import ordered_map
+from happyllm_support.progress import Progress
 from happyllm_support.text.tokenizer.chunks import Splitter, TextSource, read_chunks
-from happyllm_support.text.tokenizer.counting_worker import Worker
 from happyllm_support.text.tokenizer.pretokenize import pattern_source
 
-Progress = Callable[[str, int, int | None], None]
-"""Called as `progress(stage, done, total)`: `counting` with bytes of UTF-8 (total None
-when unknown), `merging` with merges.
-"""
-
 KEPT_SHARE = 0.75  # of max_unique that survives a pruning
-MEAN_CHARS = (
-    64  # nor may the entries together have more characters than this times max_unique
-)
+# Nor may the entries together have more characters than this times max_unique.
+MEAN_CHARS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +79,7 @@ def count_pretokens(
         max_unique: most entries that the table may hold; beyond, the rarest are
             dropped. It also bounds the entries' length (64 characters on average) and
             cuts runs of 4 million characters without any border.
-        progress: see `Progress`.
+        progress: called with the stage `counting`, in bytes of UTF-8.
 
     Returns:
         The counts, and what was dropped.
@@ -94,9 +88,9 @@ def count_pretokens(
         ValueError: bad pattern, source or number; a file that is not UTF-8.
     """
     if workers < 1:
-        raise ValueError(f"workers {workers} is too small; at least 1 is allowed")
+        raise ValueError(f"workers is {workers}; expected at least 1")
     if max_unique is not None and max_unique < 1:
-        raise ValueError(f"max_unique {max_unique} is too small; at least 1 is allowed")
+        raise ValueError(f"max_unique is {max_unique}; expected at least 1")
     splitter = Splitter(pattern, special_tokens)
     total = (
         _total_bytes(source)
@@ -106,17 +100,13 @@ def count_pretokens(
     table = _Table(max_unique)
     n_bytes = 0
     chunks = read_chunks(source, splitter, bounded=max_unique is not None)
-    counted = (
-        _count_here(chunks, splitter, table)
-        if workers == 1
-        else _count_apart(chunks, splitter, table, workers)
-    )
-    with closing(
-        counted
-    ):  # so that workers end at once when the loop is left by an error or Ctrl-C
-        for chunk in counted:
-            table.prune(sum(map(len, chunk)))
-            n_bytes += sum(len(text.encode()) for text in chunk)
+    counted = ordered_map(partial(count_chunk, splitter), chunks, workers=workers)
+    # closed, so that workers end at once when an error or Ctrl-C leaves the loop
+    with closing(counted):
+        for counts, chunk_chars, chunk_bytes in counted:
+            table.add(counts)
+            table.prune(chunk_chars)
+            n_bytes += chunk_bytes
             if progress is not None:
                 progress("counting", n_bytes, total)
     return PretokenCounts(
@@ -129,15 +119,36 @@ def count_pretokens(
     )
 
 
+def count_chunk(
+    splitter: Splitter, texts: list[str]
+) -> tuple[dict[str, int], int, int]:
+    """Count the pre-tokens of one chunk.
+
+    Returns:
+        The counts, the characters of the chunk, and its bytes of UTF-8.
+    """
+    counts = Counter[str]()
+    for text in texts:
+        counts.update(splitter.pieces(text))
+    n_bytes = sum(len(text.encode()) for text in texts)
+    return dict(counts), sum(map(len, texts)), n_bytes
+
+
 class _Table:
     """Counts that stay below a bound by forgetting rare entries."""
 
     def __init__(self, max_unique: int | None) -> None:
-        self.counts: Counter[str] = Counter()
+        self.counts: dict[str, int] = {}
         self.max_unique = max_unique
         self.dropped_unique = 0
         self.dropped_pretokens = 0
         self._most_chars = 0  # the entries' characters are at most this many
+
+    def add(self, counts: Mapping[str, int]) -> None:
+        """Add the counts of a chunk."""
+        known = self.counts
+        for piece, n in counts.items():
+            known[piece] = known.get(piece, 0) + n
 
     def prune(self, new_chars: int) -> None:
         """Keep the most frequent entries, if there are too many; among equals short
@@ -162,65 +173,10 @@ class _Table:
         fits = np.cumsum(lengths[order]) <= KEPT_SHARE * most_chars
         n_kept = min(int(fits.sum()), max(1, int(KEPT_SHARE * self.max_unique)))
         kept, dropped = np.sort(order[:n_kept]), order[n_kept:]
-        self.counts = Counter({keys[i]: int(counts[i]) for i in kept.tolist()})
+        self.counts = {keys[i]: int(counts[i]) for i in kept.tolist()}
         self._most_chars = int(lengths[kept].sum())
         self.dropped_unique += len(dropped)
         self.dropped_pretokens += int(counts[dropped].sum())
-
-
-def _count_here(
-    chunks: Iterator[list[str]], splitter: Splitter, table: _Table
-) -> Generator[list[str]]:
-    """Count chunk after chunk into the table and yield each one when done."""
-    for chunk in chunks:
-        for text in chunk:
-            table.counts.update(splitter.pieces(text))
-        yield chunk
-
-
-def _count_apart(
-    chunks: Iterator[list[str]], splitter: Splitter, table: _Table, workers: int
-) -> Generator[list[str]]:
-    """The same in processes: chunks are handed out as they come, and added to the table
-    in their order.
-    """
-    pool: list[Worker] = []
-    idle: SimpleQueue[Worker] = SimpleQueue()
-
-    def count(chunk: list[str]) -> dict[str, int]:
-        worker = idle.get()
-        try:
-            return worker.count(chunk)
-        finally:
-            idle.put(
-                worker
-            )  # a dead one too: the next to take it fails, and nobody waits for ever
-
-    threads = ThreadPoolExecutor(workers, thread_name_prefix="counting")
-    try:
-        for _ in range(workers):
-            pool.append(Worker(splitter.pattern.pattern, splitter.special_tokens))
-            idle.put(pool[-1])
-        pending: deque[tuple[list[str], Future[dict[str, int]]]] = deque()
-        for chunk in chunks:
-            pending.append((chunk, threads.submit(count, chunk)))
-            if len(pending) > 2 * workers:
-                yield _add(table, *pending.popleft())
-        while pending:
-            yield _add(table, *pending.popleft())
-    finally:
-        for worker in pool:
-            worker.kill()
-        threads.shutdown(cancel_futures=True)
-        for worker in pool:
-            worker.close()
-
-
-def _add(table: _Table, chunk: list[str], counted: Future[dict[str, int]]) -> list[str]:
-    counts = table.counts
-    for piece, n in counted.result().items():
-        counts[piece] = counts.get(piece, 0) + n
-    return chunk
 
 
 def _total_bytes(source: TextSource) -> int | None:

@@ -7,9 +7,10 @@ together:
     It's 2024, 我们去长安。   ->   It · 's ·  · 202 · 4 · , ·  · 我们去长 · 安 · 。
 
 Both cover every text exactly (the pieces joined are the text), run in linear time, and
-share one property that the streaming code builds on: **no piece holds a whitespace
+share two properties that the streaming code builds on. **No piece holds a whitespace
 character after a character that is not whitespace**, so text may be cut before any run
-of whitespace without changing a single piece.
+of whitespace without changing a single piece. And what follows a piece matters only to
+whitespace and to contractions, so it may be cut behind any other piece too.
 
 Source: the GPT-2 pattern is the one in openai/gpt-2, src/encoder.py.
 """
@@ -25,10 +26,10 @@ GPT2_PATTERN = (
 )
 
 HAN_RUN = 4  # characters; most Chinese words have one or two, most idioms four
+_CONTRACTION = r"['’](?i:s|t|re|ve|m|ll|d)"  # English, straight or curly
 BILINGUAL_PATTERN = "|".join(
     (
-        # English contractions, straight or curly, but not 'start
-        r"['’](?i:s|t|re|ve|m|ll|d)(?![\p{L}\p{M}])",
+        _CONTRACTION + r"(?![\p{L}\p{M}])",  # but not 'start
         # a word: letters with their marks, no Han
         r" ?[^\P{L}\p{Han}][^\p{Han}\p{N}\p{P}\p{S}\p{Z}\p{C}]*",
         rf"\p{{Han}}{{1,{HAN_RUN}}}",  # a short run of Chinese characters
@@ -126,3 +127,20 @@ def safe_cut(text: str, stop: int) -> int | None:
     ):  # whitespace to Python, not to a regular expression
         return None
     return position
+
+
+_GROWN_CONTRACTION = regex.compile(rf"(?<={_CONTRACTION})[\p{{L}}\p{{M}}]")
+
+
+def ends_for_itself(text: str, end: int) -> bool:
+    """Whether the pieces before `end`, where a piece under a built-in pattern ends,
+    would be the same if nothing followed.
+
+    Two kinds would not: whitespace leaves its last character to the next word, and
+    `'re们` is `'`, `re` and `们`, but `'re` alone is a contraction.
+
+    Args:
+        text: any text.
+        end: a position inside it where a piece ends.
+    """
+    return not text[end - 1].isspace() and not _GROWN_CONTRACTION.match(text, end)

@@ -77,11 +77,8 @@ def test_home(monkeypatch):
 @pytest.mark.usefixtures("registry")
 def test_fetch_then_open():
     seen = []
-    assert (
-        fetch("plays", progress=lambda done, total: seen.append((done, total)))
-        == home() / "Plays"
-    )
-    assert seen == [(5, 5), (2, 2)]
+    assert fetch("plays", progress=lambda *call: seen.append(call)) == home() / "Plays"
+    assert seen == [("fetching train", 5, 5), ("fetching valid", 2, 2)]
     assert list(open_corpus("PLAYS")) == ["a", "b"]
     assert list(open_corpus("plays/valid")) == ["c"]
     assert list(open_corpus("plays", split="file")) == ["a\n\nb"]

@@ -66,6 +66,41 @@ def test_cutting_changes_no_piece(
     assert splitter.can_cut == (len(cut) > 1)
 
 
+# Where the end of one piece may depend on what follows it: contractions, marks, white
+# space, runs of digits and of Han, and special tokens that look like any of them.
+VISIBLE = (
+    "' ’ s re 're 's ’ll 'S 'ſ x é e\u0301 \u0301 \u0902 们 我们去 长安 龘 1 ² 12345 ٣ 。 "
+    "，！ ... 🙂 \u200d <|a <|a|> |>"
+)
+SPACES = (" ", "  ", "\n", "\r\n", "\t", "\u3000", "\x85", "\x1c", " \n ")
+HARD = (*VISIBLE.split(" "), *SPACES)
+
+
+@pytest.mark.parametrize("pattern", ["gpt2", "bilingual"])
+@pytest.mark.parametrize(
+    "specials", [(), ("<|a|>", "<|a|>'s", " \n "), ("'", "re"), ("们'", "\u0301x")]
+)
+def test_pieces_of_chunks_are_those_of_the_text_around_every_border(
+    monkeypatch: pytest.MonkeyPatch, pattern: str, specials: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(chunks, "CHUNK_CHARS", 8)
+    splitter = Splitter(pattern, specials)
+    rng = random.Random(0)
+    for _ in range(1500):
+        alphabet = rng.sample(HARD, rng.choice([3, 5, len(HARD)]))
+        text = "".join(rng.choices(alphabet, k=rng.randint(8, 40)))
+        cut = [p for chunk in pieces_of([text], splitter) for p in chunk]
+        assert cut == splitter.pieces(text), ascii(text)
+
+
+def test_a_chunk_does_not_end_where_a_contraction_would_begin_to_match() -> None:
+    text = "们" * (chunks.CHUNK_CHARS - 3) + "'re" + "们" * 1000
+    splitter = Splitter("bilingual")
+    first, second = (p for chunk in pieces_of([text], splitter) for p in [chunk])
+    assert first + second == splitter.pieces(text)
+    assert "'re" not in first + second
+
+
 @pytest.mark.usefixtures("small_chunks")
 @pytest.mark.parametrize(
     "text",
@@ -125,6 +160,23 @@ def test_json_lines_are_documents_and_not_their_notation(tmp_path: Path) -> None
         '{"text": "on\\ne"}\n{"id": 7, "text": "two"}\n', encoding="utf-8"
     )
     assert pieces_of(tmp_path, Splitter("gpt2")) == [["on", "\n", "e", "two"]]
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl"])
+def test_a_byte_order_mark_is_no_text(tmp_path: Path, name: str) -> None:
+    lines = {
+        "a.txt": "one two\n\ufeffthree\n",
+        "a.jsonl": '{"text": "one two\\n\ufeffthree\\n"}\n',
+    }
+    for folder, mark in (("plain", b""), ("marked", b"\xef\xbb\xbf")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_bytes(mark + lines[name].encode())
+    splitter = Splitter("bilingual")
+    plain, marked = (
+        pieces_of(tmp_path / folder / name, splitter) for folder in ("plain", "marked")
+    )
+    assert marked == plain
+    assert "\ufeffthree" in "".join(plain[0])  # inside a file it is a character
 
 
 def test_the_longer_special_token_counts() -> None:

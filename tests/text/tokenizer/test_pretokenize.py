@@ -15,6 +15,7 @@ from happyllm_support.text.tokenizer.pretokenize import (
     GPT2_PATTERN,
     PATTERNS,
     compile_pattern,
+    ends_for_itself,
     pattern_source,
     pretokenize,
     safe_cut,
@@ -99,6 +100,22 @@ def test_cutting_at_a_safe_place_changes_no_piece(left: str, right: str) -> None
 )
 def test_safe_cut(text: str, stop: int, position: int | None) -> None:
     assert safe_cut(text, stop) == position
+
+
+@pytest.mark.parametrize(
+    ("text", "end", "expected"),
+    [
+        ("we, you", 2, True),
+        ("  we", 1, False),  # alone it would be two spaces
+        ("'re们", 3, False),  # alone it would be a contraction
+        ("’LL\u0301", 3, False),
+        ("'re.", 3, True),  # is one
+        ("'ro们", 3, True),
+        ("我们去长安", 4, True),
+    ],
+)
+def test_ends_for_itself(text: str, end: int, expected: bool) -> None:
+    assert ends_for_itself(text, end) == expected
 
 
 def test_what_a_pattern_of_ones_own_leaves_out_is_kept() -> None:
