@@ -19,7 +19,7 @@ from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from happyllm_support import __version__
-from happyllm_support.machine.device import TROUBLESHOOTING
+from happyllm_support.machine.problems import TROUBLESHOOTING
 
 if TYPE_CHECKING:
     from typing import Protocol

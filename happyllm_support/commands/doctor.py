@@ -7,15 +7,8 @@ import json
 from dataclasses import dataclass
 
 from happyllm_support.commands.output import format_bytes, format_table
-from happyllm_support.machine.device import (
-    GIB,
-    MachineReport,
-    Note,
-    Problem,
-    diagnose,
-    inspect_machine,
-    notes,
-)
+from happyllm_support.machine.problems import Note, Problem, diagnose, notes
+from happyllm_support.machine.report import GIB, MachineReport, inspect_machine
 from happyllm_support.machine.versions import PackageVersion
 
 VERDICTS = {

@@ -1,7 +1,10 @@
 """What this computer is, what it can do at most, and what is wrong with it.
 
-    hardware    processor, memory, disk, GPU
-    versions    what is installed
-    device      the device that a chapter runs on; `happyllm doctor`
-    roofline    the bandwidth and arithmetic that this machine reaches
+The modules in reading order:
+
+    hardware   processor, memory, GPU, build of torch
+    versions   what is installed, required and tested
+    report     all of it together
+    problems   what is wrong, and what to do; behind `happyllm doctor`
+    roofline   the bandwidth and arithmetic that this machine reaches
 """

@@ -30,23 +30,30 @@ CPU_FEATURES = {  # name in the report -> the flags (x86, then arm) that show it
 
 @dataclass(frozen=True, kw_only=True)
 class Cpu:
-    """The processor, as far as this process may use it."""
+    """The processor, as far as this process may use it.
+
+    Attributes:
+        model: its name.
+        cores: physical ones.
+        logical: logical ones (with simultaneous multithreading).
+        usable: logical ones that this process may use.
+        features: those of `CPU_FEATURES`, which matter for speed.
+    """
 
     model: str
     cores: int
-    """Physical cores."""
     logical: int
-    """Logical cores (with simultaneous multithreading)."""
     usable: int
-    """Logical cores that this process may use."""
     features: tuple[str, ...]
-    """Those of `CPU_FEATURES` that matter for the speed of a language model."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """Main memory in bytes: the machine's, or the container's where that is less. None
-    when it cannot be found out.
+    """Main memory: the machine's, or the container's where that is less.
+
+    Attributes:
+        total: bytes, None where it cannot be found out.
+        available: bytes that can be had now.
     """
 
     total: int | None
@@ -55,25 +62,34 @@ class Memory:
 
 @dataclass(frozen=True, kw_only=True)
 class TorchBuild:
-    """The installed PyTorch, or why it cannot be used."""
+    """The installed PyTorch, or why it cannot be used.
+
+    Attributes:
+        version: None where it cannot be imported.
+        build: `CPU`, `CUDA 12.6` or `ROCm 6.2`.
+        threads: that one operator uses (`torch.get_num_threads()`).
+        error: why it cannot be imported; empty when it can.
+        missing: not installed at all, as opposed to broken.
+    """
 
     version: str | None = None
     build: str = ""
-    """`CPU`, `CUDA 12.6` or `ROCm 6.2`."""
     threads: int | None = None
-    """Threads that one operator uses (`torch.get_num_threads()`)."""
     error: str = ""
-    """Why it cannot be imported; empty when it can."""
     missing: bool = False
-    """Not installed at all, as opposed to broken."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gpu:
-    """One accelerator that torch can use."""
+    """One accelerator that torch can use.
+
+    Attributes:
+        kind: `cuda`, `mps` or `xpu`.
+        name: what it calls itself.
+        memory_bytes: None where it shares the main memory.
+    """
 
     kind: str
-    """`cuda`, `mps` or `xpu`."""
     name: str
     memory_bytes: int | None
 
@@ -116,14 +132,11 @@ def inspect_memory() -> Memory:
 
 
 def inspect_torch() -> tuple[TorchBuild, tuple[Gpu, ...]]:
-    """Describe torch and the accelerators that it can use; says why where torch cannot
-    be imported.
-    """
+    """Describe torch and its accelerators, or say why it cannot be imported."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # an old driver is a finding, not a line on stderr
+            # an old driver is a finding, not a line on stderr
+            warnings.simplefilter("ignore")
             import torch
 
             cuda, hip = torch.version.cuda, torch.version.hip
@@ -159,9 +172,7 @@ def _inspect_gpus(torch: Any) -> tuple[Gpu, ...]:
 
 
 def physical_cores() -> int:
-    """Physical cores of the machine (logical ones where the difference cannot be found
-    out).
-    """
+    """Count physical cores, or logical ones where only these are known."""
     try:
         import psutil
     except ImportError:
@@ -170,9 +181,7 @@ def physical_cores() -> int:
 
 
 def usable_cores() -> int:
-    """Logical cores that this process may use: its affinity, and the quota of its
-    container rounded up.
-    """
+    """Count the logical cores of this process: affinity, and quota rounded up."""
     affinity = (
         len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
@@ -183,8 +192,9 @@ def usable_cores() -> int:
 
 
 def container_cores(cgroup: Path) -> int | None:
-    """The processor quota of a cgroup (version 2 or 1) in whole cores, rounded up; None
-    when there is none.
+    """Return the quota of a cgroup (version 2 or 1) in whole cores, rounded up.
+
+    None where it has none.
     """
     quota, _, period = read_or_empty(cgroup / "cpu.max").partition(" ")
     if not quota:
@@ -196,7 +206,7 @@ def container_cores(cgroup: Path) -> int | None:
 
 
 def read_or_empty(path: Path) -> str:
-    """The text of a system file, empty when it is not there."""
+    """Return the text of a system file, empty when it is not there."""
     try:
         return path.read_text("utf-8", errors="replace")
     except OSError:

@@ -21,20 +21,20 @@ Verdict = Literal["tested", "newer", "older", "accepted", "missing", "refused"]
 
 @dataclass(frozen=True, kw_only=True)
 class Requirement:
-    """One line of the package's requirements, such as `torch>=2.6` or, for a group,
-    `Sphinx>=7.4,<8`.
+    """One line of the package's requirements, such as `Sphinx>=7.4,<8`.
+
+    Attributes:
+        name: of the other package.
+        group: `core` for what the package itself imports, else the name of the extra.
+        bounds: pairs of operator (`>=`, `<=`, `>`, `<`, `==`) and version.
     """
 
     name: str
     group: str
-    """`core` for what the package itself imports, else the name of the extra."""
     bounds: tuple[tuple[str, str], ...]
-    """Pairs of operator (`>=`, `<=`, `>`, `<`, `==`) and version."""
 
     def accepts(self, version: str) -> bool:
-        """Whether `version` lies within the bounds (release numbers only: `2.13.0+cpu`
-        counts as 2.13.0).
-        """
+        """Whether a version lies within the bounds; `2.13.0+cpu` counts as 2.13.0."""
         found = release(version)
         for operator, bound in self.bounds:
             wanted = release(bound)
@@ -55,26 +55,29 @@ class Requirement:
 
 @dataclass(frozen=True, kw_only=True)
 class PackageVersion:
-    """A required package beside what is installed of it and what was tested."""
+    """A required package beside what is installed of it and what was tested.
+
+    Attributes:
+        name: of the package.
+        group: as in `Requirement`.
+        required: the requirement as written, such as `torch>=2.6`.
+        installed: its version, None where it is missing.
+        tested: the pin in `constraints.txt`; None outside a checkout.
+        verdict: `tested`: equal to the pin; `newer` or `older`: allowed but not the
+            pin; `accepted`: allowed, without a pin to compare with; `missing`;
+            `refused`: outside the required bounds.
+    """
 
     name: str
     group: str
     required: str
-    """The requirement as written, such as `torch>=2.6`."""
     installed: str | None
     tested: str | None
-    """The pin in `constraints.txt`; None outside a checkout."""
     verdict: Verdict
-    """`tested`: equal to the pin; `newer`/`older`: allowed but not the pin; `accepted`:
-    allowed, without a pin to compare with; `missing`; `refused`: outside the required
-    bounds.
-    """
 
 
 def release(version: str) -> tuple[int, ...]:
-    """The numbers of a version without suffixes and trailing zeros: `2.13.0+cpu` -> (2,
-    13).
-    """
+    """Return the numbers of a version, no zeros at the end: `2.13.0+cpu` -> (2, 13)."""
     match = re.match(r"\s*v?(\d+(?:\.\d+)*)", version)
     numbers = [int(part) for part in match.group(1).split(".")] if match else []
     while numbers and numbers[-1] == 0:
@@ -83,21 +86,14 @@ def release(version: str) -> tuple[int, ...]:
 
 
 def checkout() -> Path | None:
-    """The root of the checkout that this package runs from, or None when it is
-    installed as a plain package.
-    """
-    root = Path(__file__).resolve().parent.parent
-    return (
-        root
-        if (root / "pyproject.toml").is_file() and (root / "constraints.txt").is_file()
-        else None
-    )
+    """Return the root of the checkout that this package runs from, None without one."""
+    root = Path(__file__).resolve().parents[2]
+    files = (root / "pyproject.toml", root / "constraints.txt")
+    return root if all(file.is_file() for file in files) else None
 
 
 def read_pins(path: Path) -> dict[str, str]:
-    """Read `name==version` lines; comments, markers and other kinds of lines are passed
-    over. Keys are normalized.
-    """
+    """Read the `name==version` lines of a file; names are normalized."""
     pins: dict[str, str] = {}
     for line in path.read_text("utf-8").splitlines():
         match = re.match(r"\s*([A-Za-z0-9._-]+)(?:\[[^\]]*\])?\s*==\s*([^\s;#]+)", line)
@@ -107,9 +103,7 @@ def read_pins(path: Path) -> dict[str, str]:
 
 
 def normalized(name: str) -> str:
-    """A distribution's name as indexes compare it: lower case, with one dash for each
-    run of `-`, `_` and `.`.
-    """
+    """Return a name as indexes compare it: lower case, one dash for `-`, `_`, `.`."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
@@ -138,9 +132,7 @@ def parse_requirement(line: str, group: str = "core") -> Requirement:
 
 
 def requirements(root: Path | None) -> list[Requirement]:
-    """What the package requires: from the checkout `root` if given, else from the
-    installed metadata.
-    """
+    """Read what the package requires, from a checkout or the installed metadata."""
     if root is not None:
         import tomllib
 
@@ -158,9 +150,7 @@ def requirements(root: Path | None) -> list[Requirement]:
 
 
 def installed_version(name: str) -> str | None:
-    """The installed version of a distribution, without importing it; None when it is
-    absent.
-    """
+    """Return the installed version of a distribution, None where there is none."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -183,26 +173,20 @@ def judge(
 
 
 def package_versions() -> tuple[PackageVersion, ...]:
-    """Every package that the course requires, in the order of `pyproject.toml`, with
-    its verdict.
-    """
+    """Judge every package that the course requires, in the order of the project."""
     root = checkout()
     pins = read_pins(root / "constraints.txt") if root else {}
     found: list[PackageVersion] = []
     for requirement in requirements(root):
-        installed, tested = (
-            installed_version(requirement.name),
-            pins.get(normalized(requirement.name)),
+        installed = installed_version(requirement.name)
+        tested = pins.get(normalized(requirement.name))
+        version = PackageVersion(
+            name=requirement.name,
+            group=requirement.group,
+            required=str(requirement),
+            installed=installed,
+            tested=tested,
+            verdict=judge(requirement, installed, tested),
         )
-        verdict = judge(requirement, installed, tested)
-        found.append(
-            PackageVersion(
-                name=requirement.name,
-                group=requirement.group,
-                required=str(requirement),
-                installed=installed,
-                tested=tested,
-                verdict=verdict,
-            )
-        )
+        found.append(version)
     return tuple(found)

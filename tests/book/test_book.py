@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from happyllm_support import cli
-from happyllm_support.machine import device
+from happyllm_support.machine import problems
 from tools import book, sphinx_package
 
 ROOT = book.ROOT
@@ -88,7 +88,7 @@ def targets(path: Path) -> set[str]:
     return set(re.findall(r"^\(([\w-]+)\)=$", path.read_text("utf-8"), re.MULTILINE))
 
 
-@pytest.mark.parametrize("code", device.CODES)
+@pytest.mark.parametrize("code", problems.CODES)
 def test_every_problem_of_the_doctor_has_a_section(code: str) -> None:
     """`happyllm doctor` names the page and the code of the problem as its anchor."""
     assert code in targets(BOOK / "troubleshooting.md")
@@ -98,7 +98,7 @@ def test_links_in_messages_lead_to_a_section() -> None:
     """Whatever anchor of the troubleshooting page our code names is there, and each one
     is named.
     """
-    named = {*device.CODES, *cli.SECTIONS.values()}
+    named = {*problems.CODES, *cli.SECTIONS.values()}
     for folder in ("happyllm_support", "tools", "tests", "benchmarks"):
         for path in [*ROOT.glob(f"{folder}/**/*.py"), ROOT / "conftest.py"]:
             text = path.read_text("utf-8")

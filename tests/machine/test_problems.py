@@ -7,21 +7,12 @@ from pathlib import Path
 import pytest
 
 from happyllm_support.commands import doctor
-from happyllm_support.machine import device, hardware, versions
-from happyllm_support.machine.device import (
-    GIB,
-    DownloadFolder,
-    MachineReport,
-    diagnose,
-    notes,
-)
 from happyllm_support.machine.hardware import Cpu, Gpu, Memory, TorchBuild
-from happyllm_support.machine.versions import (
-    PackageVersion,
-    Requirement,
-    parse_requirement,
-)
+from happyllm_support.machine.problems import CODES, diagnose, notes
+from happyllm_support.machine.report import GIB, DownloadFolder, MachineReport
+from happyllm_support.machine.versions import PackageVersion
 
+ROOT = Path(__file__).parents[2]
 TORCH = PackageVersion(
     name="torch",
     group="core",
@@ -139,7 +130,7 @@ def test_each_problem_is_named_with_advice_and_link(
     changes, code, in_message, in_advice
 ):
     (problem,) = diagnose(dataclasses.replace(HEALTHY, **changes))
-    assert problem.code == code and code in device.CODES
+    assert problem.code == code and code in CODES
     assert in_message in problem.message and in_advice in problem.advice
     assert "\n" not in problem.message + problem.advice
     assert problem.link == f"troubleshooting.html#{code}"
@@ -181,7 +172,7 @@ def test_what_stops_nothing_is_a_note(changes, code, text):
     report = dataclasses.replace(HEALTHY, **changes)
     assert diagnose(report) == []
     (note,) = notes(report)
-    assert note.code == code and text in note.message and code in device.CODES
+    assert note.code == code and text in note.message and code in CODES
 
 
 def test_outside_a_checkout_only_the_core_matters_and_pip_is_the_advice():
@@ -196,127 +187,6 @@ def test_outside_a_checkout_only_the_core_matters_and_pip_is_the_advice():
         and problem.advice == "run `pip install 'tiktoken>=0.8'`"
     )
     assert "peft" in notes(report)[0].message
-
-
-def test_report_of_this_machine_is_plausible():
-    import torch
-
-    report = device.inspect_machine()
-    assert report.python == ".".join(map(str, sys.version_info[:3]))
-    assert (
-        report.torch.version == torch.__version__
-        and report.torch.threads == torch.get_num_threads()
-    )
-    assert (
-        1 <= report.cpu.usable <= report.cpu.logical
-        and 1 <= report.cpu.cores <= report.cpu.logical
-    )
-    assert report.memory.total > report.memory.available > 10 << 20
-    assert 1 <= device.recommended_threads() <= report.cpu.usable
-    assert {p.name for p in report.packages} >= {"torch", "numpy", "tyro"}
-
-
-def test_container_limits_count(tmp_path, monkeypatch):
-    assert hardware.container_cores(tmp_path) is None
-    (tmp_path / "cpu.max").write_text("max 100000\n")
-    assert hardware.container_cores(tmp_path) is None
-    (tmp_path / "cpu.max").write_text("150000 100000\n")
-    assert hardware.container_cores(tmp_path) == 2
-    (tmp_path / "cpu.max").write_text("50000 100000\n")
-    (tmp_path / "memory.max").write_text(f"{64 << 20}\n")
-    (tmp_path / "memory.current").write_text(f"{40 << 20}\n")
-    (tmp_path / "memory.stat").write_text(f"anon 1\ninactive_file {6 << 20}\n")
-    monkeypatch.setattr(hardware, "CGROUP", tmp_path)
-    assert hardware.usable_cores() == device.recommended_threads() == 1
-    assert hardware.inspect_memory() == Memory(total=64 << 20, available=30 << 20)
-
-
-def test_old_container_limits_count(tmp_path):
-    (tmp_path / "cpu").mkdir()
-    (tmp_path / "cpu/cpu.cfs_quota_us").write_text("-1\n")
-    (tmp_path / "cpu/cpu.cfs_period_us").write_text("100000\n")
-    assert hardware.container_cores(tmp_path) is None
-    (tmp_path / "cpu/cpu.cfs_quota_us").write_text("300000\n")
-    assert hardware.container_cores(tmp_path) == 3
-
-
-def test_cache_folder_is_measured_and_tested_without_writing(tmp_path, monkeypatch):
-    home = tmp_path / "deep" / "home"
-    monkeypatch.setenv("HAPPYLLM_HOME", str(home))
-    cache = device.inspect_machine().cache
-    assert (
-        cache == DownloadFolder(path=str(home), size_bytes=0, writable=True)
-        and not home.exists()
-    )
-    home.mkdir(parents=True)
-    (home / "a").write_bytes(b"12345")
-    assert device.inspect_machine().cache.size_bytes == 5
-    monkeypatch.setenv("HAPPYLLM_HOME", str(home / "a"))  # a file, not a folder
-    assert not device.inspect_machine().cache.writable
-
-
-def test_requirements_are_read_and_compared():
-    sphinx = parse_requirement('Sphinx<8,>=7.4; extra == "book"')
-    assert (sphinx.name, sphinx.group, str(sphinx)) == (
-        "Sphinx",
-        "book",
-        "Sphinx<8,>=7.4",
-    )
-    assert [sphinx.accepts(v) for v in ("7.3.9", "7.4", "7.4.7", "8.0", "8.1.2")] == [
-        False,
-        True,
-        True,
-        False,
-        False,
-    ]
-    assert parse_requirement("pyright[nodejs]>=1.1.390").name == "pyright"
-    torch = parse_requirement("torch (>=2.6)")
-    assert torch.accepts("2.13.0+cpu") and not torch.accepts("2.5")
-    exact = parse_requirement("jupyter-book==1.0.4.post1")
-    assert exact.accepts("1.0.4") and not exact.accepts("1.0.5")
-    with pytest.raises(ValueError, match="cannot read the requirement"):
-        parse_requirement("==1")
-
-
-@pytest.mark.parametrize(
-    ("installed", "tested", "verdict"),
-    [
-        (None, "2.13.0", "missing"),
-        ("2.5.1", "2.13.0", "refused"),
-        ("2.13.0+cpu", "2.13.0", "tested"),
-        ("2.13", "2.13.0", "tested"),
-        ("2.14.0", "2.13.0", "newer"),
-        ("2.9.1", "2.13.0", "older"),
-        ("2.6.0", None, "accepted"),
-    ],
-)
-def test_verdicts(installed, tested, verdict):
-    requirement = Requirement(name="torch", group="core", bounds=((">=", "2.6"),))
-    assert versions.judge(requirement, installed, tested) == verdict
-
-
-def test_pins_are_read(tmp_path):
-    lines = (
-        "# tested",
-        "torch==2.13.0",
-        "PyYAML==6.0.3  # yaml",
-        "foo_bar[x]==1 ; python",
-        "b>=2",
-        "",
-    )
-    (tmp_path / "constraints.txt").write_text("\n".join(lines))
-    assert versions.read_pins(tmp_path / "constraints.txt") == {
-        "torch": "2.13.0",
-        "pyyaml": "6.0.3",
-        "foo-bar": "1",
-    }
-
-
-def test_without_a_checkout_the_metadata_is_used(monkeypatch):
-    monkeypatch.setattr(versions, "checkout", lambda: None)
-    found = {p.name: p for p in versions.package_versions()}
-    assert found["torch"].verdict == "accepted" and found["torch"].tested is None
-    assert versions.installed_version("no-such-package-anywhere") is None
 
 
 def test_text_shows_each_part_and_json_the_same(capsys, monkeypatch):
@@ -365,14 +235,13 @@ def test_text_shows_each_part_and_json_the_same(capsys, monkeypatch):
 def test_doctor_survives_a_missing_or_broken_torch(tmp_path, body, expected):
     (tmp_path / "torch").mkdir()
     (tmp_path / "torch" / "__init__.py").write_text(body + "\n")
-    root = str(Path(device.__file__).parents[1])
     result = subprocess.run(
         [sys.executable, "-m", "happyllm_support", "doctor"],
         capture_output=True,
         text=True,
         env={
             "PATH": "",
-            "PYTHONPATH": f"{tmp_path}:{root}",
+            "PYTHONPATH": f"{tmp_path}:{ROOT}",
             "HAPPYLLM_HOME": str(tmp_path),
             "PYTHONUTF8": "1",
         },
@@ -397,7 +266,7 @@ def test_doctor_works_without_any_other_package(tmp_path):
         text=True,
         env={
             "PATH": "",
-            "PYTHONPATH": f"{tmp_path}:{Path(device.__file__).parents[1]}",
+            "PYTHONPATH": f"{tmp_path}:{ROOT}",
             "HAPPYLLM_HOME": str(tmp_path),
         },
         timeout=60,
@@ -411,7 +280,5 @@ def test_doctor_works_without_any_other_package(tmp_path):
 
 
 def test_every_code_has_a_section_in_the_book():
-    page = (Path(__file__).parents[1] / "book" / "troubleshooting.md").read_text(
-        "utf-8"
-    )
-    assert [code for code in device.CODES if f"({code})=\n" not in page] == []
+    page = (ROOT / "book" / "troubleshooting.md").read_text("utf-8")
+    assert [code for code in CODES if f"({code})=\n" not in page] == []
