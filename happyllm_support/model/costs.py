@@ -41,7 +41,12 @@ def parameter_counts(model: nn.Module) -> dict[str, int]:
         name,
         parameter,
     ) in model.named_parameters():  # a tied tensor comes once, under its first name
-        part = next(piece for piece in name.split(".") if piece in PARTS)
+        part = next((piece for piece in name.split(".") if piece in PARTS), None)
+        if part is None:
+            raise ValueError(
+                f"parameter {name} belongs to no known part; expected one of "
+                f"{', '.join(PARTS)}"
+            )
         counts[PARTS[part]] += parameter.numel()
     return {part: count for part, count in counts.items() if count}
 

@@ -1,9 +1,18 @@
 import pytest
 import torch
 
-from happyllm_support.inference.generation import generate, generate_text
+from happyllm_support.inference.generation import (
+    decode_step,
+    generate,
+    generate_text,
+    left_padded,
+    prefill,
+    stream,
+)
+from happyllm_support.inference.kv_cache import ContiguousCache
 from happyllm_support.model.gpt2 import GPT2, GPT2Config
 from happyllm_support.model.llama2 import Llama2, Llama2Config
+from happyllm_support.model.modes import set_dropout
 from happyllm_support.text.tokenizer.bpe import BPEConfig, train_bpe
 from happyllm_support.text.tokenizer.tokenizer import Tokenizer
 
@@ -150,59 +159,138 @@ class Counted(torch.nn.Module):
         self.model, self.config, self.calls = model, model.config, []
 
     def forward(self, ids, **options):
-        self.calls.append(
-            (
-                tuple(ids.shape),
-                options["last_only"],
-                torch.is_inference_mode_enabled(),
-                self.training,
-            )
-        )
+        facts = options["last_only"], torch.is_grad_enabled(), self.training
+        self.calls.append((tuple(ids.shape), *facts))
         return self.model(ids, **options)
 
 
-def test_only_the_last_column_is_computed_without_gradients_or_dropout_and_no_step_too_many():
-    model = Counted(gpt2(dropout=0.5)).train()
+def test_prompts_are_read_once_and_then_a_token_at_a_time():
+    model = Counted(gpt2()).train()
+    set_dropout(model, 0.5)
     model.model.blocks[1].eval()
     before = [module.training for module in model.modules()]
     assert greedy(model, PROMPTS, 3) == greedy(gpt2(), PROMPTS, 3)
-    assert model.calls == [((3, 7 + i), True, True, False) for i in range(3)]
-    assert [module.training for module in model.modules()] == before and len(
-        set(before)
-    ) == 2
+    assert model.calls == [
+        (shape, True, False, False) for shape in ((3, 7), (3, 1), (3, 1))
+    ]
+    assert [module.training for module in model.modules()] == before
+    assert len(set(before)) == 2
     model.calls.clear()
     greedy(model, PROMPTS, stop_ids=range(VOCAB))
-    assert len(model.calls) == 1
-    with pytest.raises(ValueError, match="allowed are 0 to 30"):
+    assert len(model.calls) == 1, "no step too many"
+    model.calls.clear()
+    greedy(model, PROMPTS, 3, use_cache=False)
+    assert [shape for shape, *_ in model.calls] == [(3, 7), (3, 8), (3, 9)]
+    with pytest.raises(ValueError, match=r"which is 30"):
         greedy(model, [[1, 99]])
     assert [module.training for module in model.modules()] == before
 
 
 @BOTH
-def test_the_last_position_can_be_used_and_no_further_one(make):
+def test_the_cache_changes_no_token(make):
     model = make()
-    assert [len(row) for row in greedy(model, [[1] * 17, [2]], 3)] == [3, 3]
-    message = (
-        "prompt 1 has 18 tokens and max_new_tokens is 3: together more than the "
-        "model's max_seq_len 20"
+    assert greedy(model, PROMPTS) == greedy(model, PROMPTS, use_cache=False)
+
+
+@BOTH
+@pytest.mark.parametrize("chunk", [1, 2, 3, 7, 50])
+def test_prefill_in_chunks_and_steps_equal_the_whole_text(make, chunk):
+    model = make().double()
+    ids, segments = left_padded([*PROMPTS], 5, torch.device("cpu"))
+    new = torch.tensor([[4, 5], [6, 7], [8, 9]])
+    whole_ids = torch.cat([ids, new], dim=1)
+    whole_segments = torch.cat([segments, torch.ones_like(new)], dim=1)
+    with torch.no_grad():
+        expected = model(whole_ids, segments=whole_segments)[:, -3:]
+    cache = ContiguousCache.for_model(model, 3, 9)
+    steps = [prefill(model, cache, ids, segments, chunk=chunk)]
+    steps += [decode_step(model, cache, column) for column in new.T]
+    found = torch.stack(steps, dim=1)
+    assert (found - expected).abs().max() < 1e-10 * expected.std()
+    assert not found.requires_grad and model.training
+    with pytest.raises(
+        ValueError, match=r"^the cache has 9 places per row, 9 of them "
+    ):
+        decode_step(model, cache, new[:, 0])
+
+
+def test_a_chunk_needs_columns_and_a_cache():
+    model = gpt2()
+    cache = ContiguousCache.for_model(model, 1, 9)
+    for kept, chunk in ((cache, 0), (cache, -1), (None, 2)):
+        with pytest.raises(
+            ValueError, match=rf"^chunk is {chunk}; expected at least 1"
+        ):
+            prefill(model, kept, torch.tensor([[1, 2, 3]]), chunk=chunk)
+
+
+def test_a_stream_yields_tokens_as_they_are_drawn():
+    model = Counted(gpt2())
+    expected = greedy(model, PROMPTS, 4)
+    model.calls.clear()
+    steps = stream(model, PROMPTS, max_new_tokens=4, temperature=0.0)
+    assert model.calls == [], "nothing is read before the first token is asked for"
+    first = next(steps)
+    assert first == [row[0] for row in expected] and len(model.calls) == 1
+    assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+    assert [list(row) for row in zip(first, *steps, strict=True)] == expected
+    stop = expected[1][1]
+    steps = list(
+        stream(model, PROMPTS, max_new_tokens=4, temperature=0.0, stop_ids=[stop])
     )
-    with pytest.raises(ValueError, match=message) as caught:
-        greedy(model, [[2], [1] * 18], 3)
-    assert "\n" not in str(caught.value)
+    assert [step[1] for step in steps] == [*expected[1][:2], *[None] * (len(steps) - 2)]
+    with pytest.raises(ValueError, match=r"max_new_tokens is 0"):
+        stream(model, PROMPTS, max_new_tokens=0)  # at once, not at the first token
+
+
+def test_with_a_generator_per_row_a_row_does_not_depend_on_its_neighbours():
+    model = gpt2()
+
+    def run(prompts, seeds):
+        own = [torch.Generator().manual_seed(seed) for seed in seeds]
+        options = {"max_new_tokens": 9, "temperature": 3.0, "generator": own}
+        return generate(model, prompts, **options)
+
+    together = run(PROMPTS, [1, 2, 3])
+    assert [
+        run([p], [s])[0] for p, s in zip(PROMPTS, [1, 2, 3], strict=True)
+    ] == together
+    assert run(PROMPTS[::-1], [3, 2, 1]) == together[::-1]
+    assert run(PROMPTS, [1, 2, 4])[:2] == together[:2]
+    assert run(PROMPTS, [1, 2, 4])[2] != together[2]
+    with pytest.raises(
+        ValueError, match=r"^2 generators for 3 rows; expected one each$"
+    ):
+        run(PROMPTS, [1, 2])
+
+
+@BOTH
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_the_last_position_can_be_used_and_no_further_one(make, use_cache):
+    model = make()
+    assert len(greedy(model, [[1] * 20], 1, use_cache=use_cache)[0]) == 1
+    rows = greedy(model, [[1] * 18, [2]], 3, use_cache=use_cache)
+    assert [len(row) for row in rows] == [3, 3]
+    message = (
+        "prompt 1 has 19 tokens and max_new_tokens is 3: together more than the "
+        "model's max_seq_len 20 allows; the last new token needs no position"
+    )
+    with pytest.raises(ValueError, match=rf"^{message}$"):
+        greedy(model, [[2], [1] * 19], 3, use_cache=use_cache)
 
 
 def test_mistakes_are_named():
     model = gpt2()
     assert greedy(model, []) == []
     with pytest.raises(
-        ValueError, match="prompt 1 is empty; begin it with the tokenizer's bos"
+        ValueError, match=r"prompt 1 is empty; begin it with the tokenizer's bos"
     ):
         greedy(model, [[1], []])
-    with pytest.raises(ValueError, match="max_new_tokens is 0; expected at least 1"):
+    with pytest.raises(ValueError, match=r"max_new_tokens is 0; expected at least 1"):
         greedy(model, PROMPTS, 0)
-    with pytest.raises(ValueError, match="temperature is -1"):
+    with pytest.raises(ValueError, match=r"temperature is -1"):
         generate(model, [], max_new_tokens=1, temperature=-1)
-    with pytest.raises(ValueError, match="top_k is 32; the vocabulary has 31"):
+    with pytest.raises(ValueError, match=r"top_k is 32; expected at most 31"):
         greedy(model, PROMPTS, top_k=32)
 
 
@@ -257,10 +345,10 @@ def test_a_tokenizer_without_bos_and_eos_just_goes_on():
         bare.decode(row)
         for row in greedy(model, [bare.encode("the"), bare.encode("dog")], 5)
     ]
-    with pytest.raises(ValueError, match="prompt 0 is empty"):
+    with pytest.raises(ValueError, match=r"prompt 0 is empty"):
         generate_text(model, bare, [""], max_new_tokens=5)
 
 
 def test_one_string_is_no_list_of_prompts(tokenizer):
-    with pytest.raises(ValueError, match="prompts is one string; give a list of them"):
+    with pytest.raises(ValueError, match=r"prompts is one string; give a list of them"):
         generate_text(text_model(tokenizer), tokenizer, "the cat", max_new_tokens=2)

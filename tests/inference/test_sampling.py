@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from happyllm_support.inference.sampling import sample
+from happyllm_support.inference.sampling import draw, probs, sample
 
 PROBS = torch.tensor([0.5, 0.2, 0.15, 0.1, 0.05])
 N = 40_000
@@ -16,14 +16,15 @@ def frequencies(**options):
     return torch.bincount(ids, minlength=5)
 
 
-def chi_square(counts, probs):
-    expected = probs[probs > 0] * N
-    assert counts[probs == 0].sum() == 0
-    return ((counts[probs > 0] - expected) ** 2 / expected).sum().item()
+def chi_square(counts, expected):
+    possible = expected > 0
+    assert counts[~possible].sum() == 0
+    expected = expected[possible] * N
+    return ((counts[possible] - expected) ** 2 / expected).sum().item()
 
 
-def at(temperature, probs=PROBS):
-    powers = probs ** (1 / temperature)
+def at(temperature, distribution=PROBS):
+    powers = distribution ** (1 / temperature)
     return powers / powers.sum()
 
 
@@ -60,21 +61,21 @@ def test_temperature_zero_is_the_largest_logit():
     logits = torch.randn(6, 9)
     assert torch.equal(sample(logits, temperature=0.0), logits.argmax(1))
     assert torch.equal(sample(logits, temperature=0.0, top_k=3), logits.argmax(1))
-    assert torch.equal(
-        sample(logits * 1e4, temperature=1e-36), logits.argmax(1)
-    )  # divided at once, it would overflow
+    for tiny in (1e-36, 1e-46, 5e-324):  # fp32 cannot hold the last two
+        assert torch.equal(sample(logits * 1e4, temperature=tiny), logits.argmax(1))
+        assert probs(logits, temperature=tiny).isfinite().all()
     assert sample(torch.tensor([[1.0, 3.0, 3.0]]), temperature=0.0).tolist() == [1]
 
 
 def test_the_generator_decides():
     logits = torch.zeros(20, 50)
 
-    def draw(seed):
+    def drawn(seed):
         return sample(logits, generator=torch.Generator().manual_seed(seed))
 
     torch.manual_seed(3)
     state = torch.get_rng_state()
-    assert torch.equal(draw(1), draw(1)) and not torch.equal(draw(1), draw(2))
+    assert torch.equal(drawn(1), drawn(1)) and not torch.equal(drawn(1), drawn(2))
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(3)
     first = sample(logits)
@@ -85,11 +86,11 @@ def test_the_generator_decides():
 
 
 def test_bf16_logits_are_turned_to_probabilities_in_fp32(monkeypatch):
-    seen, draw = [], torch.multinomial
+    seen, multinomial = [], torch.multinomial
     monkeypatch.setattr(
         torch,
         "multinomial",
-        lambda probs, *a, **k: seen.append(probs) or draw(probs, *a, **k),
+        lambda p, *a, **k: seen.append(p) or multinomial(p, *a, **k),
     )
     logits = torch.tensor([[0.0, -2.0, -5.0]], dtype=torch.bfloat16)
     sample(logits, temperature=0.3)
@@ -107,9 +108,12 @@ def test_bf16_logits_are_turned_to_probabilities_in_fp32(monkeypatch):
         ),
         ({"temperature": math.nan}, "temperature is nan"),
         ({"temperature": math.inf}, "temperature is inf"),
-        ({"top_k": 0}, "top_k is 0; expected at least 1, or None for all tokens"),
-        ({"top_k": 6}, "top_k is 6; the vocabulary has 5"),
-        ({"top_k": 6, "temperature": 0.0}, "top_k is 6; the vocabulary has 5"),
+        ({"top_k": 0}, "top_k is 0; expected at least 1, or None for all"),
+        ({"top_k": 6}, "top_k is 6; expected at most 5, all tokens"),
+        (
+            {"top_k": 6, "temperature": 0.0},
+            "top_k is 6; expected at most 5, all tokens",
+        ),
     ],
 )
 def test_bad_settings_are_named(options, message):
@@ -123,3 +127,34 @@ def test_logits_of_another_shape_are_refused(shape):
         ValueError, match=r"logits have shape \(.*\); expected \(batch, vocabulary\)"
     ):
         sample(torch.zeros(shape))
+
+
+def test_the_distribution_is_the_one_that_is_drawn_from():
+    logits = PROBS.log()[None] + 7
+    exact = probs(logits, temperature=0.5, top_k=3)
+    assert exact.dtype == torch.float32
+    torch.testing.assert_close(exact[0], at(0.5, PROBS * (torch.arange(5) < 3)))
+    assert probs(logits, temperature=0).tolist() == [[1.0, 0, 0, 0, 0]]
+    tie = torch.tensor([[1.0, 3.0, 3.0]])
+    assert probs(tie, temperature=0).tolist() == [[0.0, 1.0, 0.0]]
+    assert probs(tie.bfloat16()).dtype == torch.float32
+    counts = torch.bincount(
+        draw(exact.expand(N, 5), torch.Generator().manual_seed(0)), minlength=5
+    )
+    assert chi_square(counts, exact[0]) < LIMIT
+
+
+def test_one_generator_per_row():
+    table = torch.rand(6, 9, generator=torch.Generator().manual_seed(0))
+
+    def seeded(*seeds):
+        return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    together = draw(table, seeded(*range(6)))
+    alone = [draw(table[i : i + 1], seeded(i))[0] for i in range(6)]
+    assert together.tolist() == [int(token) for token in alone]
+    assert together.shape == (6,) and together.dtype == torch.int64
+    with pytest.raises(
+        ValueError, match=r"^5 generators for 6 rows; expected one each$"
+    ):
+        draw(table, seeded(*range(5)))

@@ -13,6 +13,9 @@ from small_models import GPT2_SMALL, MODELS, VOCAB, ListCache, build, close, som
 from torch import Tensor
 from torch.nn import functional as F
 
+from happyllm_support.model.gpt2 import GPT2
+from happyllm_support.model.llama2 import Llama2
+
 KERNELS = ("naive", "sdpa", "online")
 every_model = pytest.mark.parametrize("name", MODELS)
 every_kernel = pytest.mark.parametrize("kernel", KERNELS)
@@ -460,3 +463,41 @@ def test_meta_models_take_no_memory(name):
         "frequencies are never on meta"
     )
     assert model.num_parameters() == build(name).num_parameters()
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama2-tied"])
+def test_weights_that_are_drawn_after_a_detour_through_meta_are_tied(name):
+    """`to_empty` parts what was tied; drawing the weights puts it together."""
+    changes = {} if name == "gpt2" else {"tie_embeddings": True}
+    config = build(name.split("-")[0], **changes).config
+    kind = GPT2 if name == "gpt2" else Llama2
+    with torch.device("meta"):
+        model = kind(config)
+    model.to_empty(device="cpu")
+    model.initialise(torch.Generator().manual_seed(3))
+    assert model.lm_head.weight is model.tok_emb.weight
+    right = kind(config, torch.Generator().manual_seed(3))
+    assert torch.equal(model(some_ids(2, 8)), right(some_ids(2, 8)))
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama2-tied"])
+def test_a_head_that_is_wrapped_gets_no_second_weight(name):
+    changes = {} if name == "gpt2" else {"tie_embeddings": True}
+    model = build(name.split("-")[0], **changes)
+    model.lm_head = torch.nn.Sequential(model.lm_head)
+    before = dict(model.named_parameters())
+    with pytest.raises(
+        ValueError, match=r"^lm_head is a Sequential; expected nn\.Linear"
+    ):
+        model.tie_weights()
+    assert dict(model.named_parameters()) == before
+
+
+@every_model
+def test_a_model_with_its_own_generator_leaves_the_global_one_alone(name):
+    model = build(name)
+    before = torch.get_rng_state()
+    type(model)(model.config, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(torch.get_rng_state(), before)
+    type(model)(model.config)
+    assert not torch.equal(torch.get_rng_state(), before)

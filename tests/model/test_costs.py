@@ -115,3 +115,10 @@ def test_a_cache_holds_that_many_bytes(name):
         tensor.nbytes for layer in cache.layers if layer is not None for tensor in layer
     )
     assert held == 2 * 9 * kv_bytes_per_token(model, torch.float32)
+
+
+def test_parameters_of_unknown_modules_are_named():
+    with pytest.raises(
+        ValueError, match=r"^parameter 0\.weight belongs to no known part"
+    ):
+        parameter_counts(nn.Sequential(nn.Linear(2, 3)))

@@ -213,3 +213,19 @@ def test_scaling_reaches_the_model():
     model = build("llama2", rope_scaling=scaling)
     assert model.rotary.scaling is scaling
     assert model(some_ids(1, 9)).shape == (1, 9, VOCAB)
+
+
+def test_without_another_number_every_head_has_its_own_keys():
+    config = Llama2Config(n_head=8, d_model=64)
+    assert config.n_kv_head == 8
+    assert Llama2Config().n_kv_head == 32, "the 7B"
+    assert Llama2Config(n_head=8, d_model=64, n_kv_head=2).n_kv_head == 2
+    with pytest.raises(ValueError, match=r"^n_kv_head is 0; expected a positive"):
+        Llama2Config(n_head=8, d_model=64, n_kv_head=0)
+
+
+def test_a_scaling_of_another_type_is_named():
+    with pytest.raises(
+        ValueError, match=r"^rope_scaling is a dict; expected a RopeScal"
+    ):
+        Llama2Config(rope_scaling={"kind": "linear", "factor": 2.0})

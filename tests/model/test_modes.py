@@ -37,7 +37,7 @@ def test_the_kernel_is_a_choice_of_every_run(name):
         match=r"^attention kernel 'flash' is unknown; expected naive, sdpa, online$",
     ):
         set_kernel(model, "flash")
-    with pytest.raises(ValueError, match="^Linear has no attention kernel to choose$"):
+    with pytest.raises(ValueError, match=r"^Linear has no attention kernel to choose$"):
         set_kernel(nn.Linear(2, 2), "naive")
 
 
@@ -45,7 +45,7 @@ def test_the_kernel_is_a_choice_of_every_run(name):
 def test_the_online_kernel_refuses_to_drop_weights(name):
     model = build(name, kernel="online", dropout=0.1)
     assert model(some_ids(1, 4)).isfinite().all(), "not in evaluation"
-    with pytest.raises(ValueError, match="dropout is 0.1; the online kernel has none"):
+    with pytest.raises(ValueError, match=r"dropout is 0.1; the online kernel has none"):
         model.train()(some_ids(1, 4))
 
 

@@ -21,8 +21,8 @@ from transformers.activations import ACT2FN
 from happyllm_support.files import home
 from happyllm_support.model.gpt2 import GPT2
 from happyllm_support.model.llama2 import Llama2
-from happyllm_support.model.positions import interleaved_to_half_split
 from happyllm_support.model.modes import set_kernel
+from happyllm_support.model.positions import interleaved_to_half_split
 from happyllm_support.model.weights.huggingface_gpt2 import ACTIVATION_OF
 from happyllm_support.model.weights.pretrained import load_pretrained, save_pretrained
 

@@ -235,9 +235,9 @@ def _nothing_to_read(folder: Path, pattern: str) -> str:
     pickled = sorted(path.name for kind in PICKLED for path in folder.glob(kind))
     if pickled:
         return (
-            f"{folder} holds its weights pickled only ({first_few(pickled)}), which can "
-            "run code when opened; convert them "
-            "with `safetensors.torch.save_file(torch.load(path, weights_only=True), "
+            f"{folder} holds its weights pickled only ({first_few(pickled)}), which "
+            "can run code when opened; convert them with "
+            "`safetensors.torch.save_file(torch.load(path, weights_only=True), "
             "name)`, name ending in .safetensors"
         )
     other = sorted(path.name for path in folder.glob("*.safetensors"))

@@ -70,7 +70,10 @@ def test_required_values(fields):
 
 
 def test_a_message_names_the_file(fields):
-    with pytest.raises(ValueError, match=r"config\.json: heads$"), fields.naming_the_file():
+    with (
+        pytest.raises(ValueError, match=r"config\.json: heads$"),
+        fields.naming_the_file(),
+    ):
         raise ValueError("heads")
     with (
         pytest.raises(

@@ -5,9 +5,9 @@ import torch
 from safetensors.torch import save_file
 
 from happyllm_support.model.weights.safetensors_reading import (
+    first_few,
     open_folder,
     read_header,
-    first_few,
 )
 
 TENSORS = {
