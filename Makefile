@@ -4,6 +4,7 @@
 PYTHON ?= python3
 TORCH ?= cpu
 CHAPTER ?=
+PART ?=
 ROWS ?=
 ENV ?= .venv
 WORKERS ?= 2
@@ -20,14 +21,16 @@ PY := .venv/bin/python
 SETUP := @$(PYTHON) tools/setup.py --torch $(TORCH)
 endif
 
-# The files that a learner writes are not linted; their pristine copies in labs/.stubs are.
+# The files that a learner writes are neither linted nor formatted; their pristine copies in labs/.stubs are.
 LEARNERS = $(shell ls -d labs/lab[0-9][0-9]_* | sed -E 's,labs/lab[0-9]+_(.*),&/\1.py,' | paste -sd, -)
+RUFF = $(PY) -m ruff
 NEEDS_LAB = $(if $(LAB),,$(error say which lab, as in: make $@ LAB=03))
 
 NBVAL := --nbval --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 600
+SLOWEST := --durations 15 --durations-min 5
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book execute sync experiments models test lint bench lab clean
+.PHONY: help setup book execute sync experiments models test check lint format bench lab clean
 .PHONY: labs lab-hint lab-solution lab-reset
 
 help:
@@ -36,6 +39,7 @@ help:
 	@echo "  make book                    render the book; prints where to open it (sets everything up first)"
 	@echo "  make labs [LAB=03]           grade your solutions of the labs; WATCH=1: again on each save"
 	@echo "  make test                    prove everything: lint, types, unit tests, every chapter, the browser"
+	@echo "  make check [PART=model]      the short loop: tests of what has changed, or of a folder of tests/; lint"
 	@echo
 	@echo "  make setup [TORCH=cpu]       make .venv from the tested pins; TORCH=cpu|cuda|installed, PYTHON=python3.12"
 	@echo "  make lab                     open JupyterLab on the chapters"
@@ -46,7 +50,8 @@ help:
 	@echo "  make sync                    take edited chapter text over into the notebooks, outputs kept"
 	@echo "  make experiments [CHAPTER=]  run the long experiments and record them in chapters/results"
 	@echo "  make models                  retrain the reference models and check them"
-	@echo "  make lint                    ruff, pyright and the chapters' pairs"
+	@echo "  make lint                    ruff (rules, layout), pyright and the chapters' pairs"
+	@echo "  make format                  lay out code and the chapters' cells, 88 columns"
 	@echo "  make bench [ROWS=bpe]        time ours against the peers, write benchmarks/results.json"
 	@echo "  make clean                   remove build/ and caches (.venv stays)"
 	@echo
@@ -74,16 +79,27 @@ models: setup
 
 test: lint
 	@echo "== unit tests, and the book in a browser"
-	@$(PY) -m pytest -n $(WORKERS) --dist loadfile tests
+	@$(PY) -m pytest -n $(WORKERS) --dist worksteal $(SLOWEST) tests
 	@echo "== every chapter, compared with its stored outputs"
-	@$(PY) -m pytest $(NBVAL) -n $(WORKERS) --dist loadfile chapters
+	@$(PY) -m pytest $(NBVAL) -n $(WORKERS) --dist loadfile $(SLOWEST) chapters
 
+check: setup
+	@$(PY) tools/check.py --workers $(WORKERS) $(PART)
+	@$(MAKE) --no-print-directory lint
+
+# Cells of chapters are linted for what a reader sees: names that are not used, long lines.
 lint: setup
 	@echo "== ruff, pyright, chapter pairs"
-	@$(PY) -m ruff check . --extend-exclude "$(LEARNERS)"
+	@$(RUFF) check . --extend-exclude "$(LEARNERS)"
+	@$(RUFF) check --select E501,F401 chapters/*.ipynb
+	@$(RUFF) format --check . chapters/*.ipynb --extend-exclude "$(LEARNERS)"
 	@$(PY) -m pyright
 	@$(PY) tools/nb.py check
 	@test -z "$(HAPPYLLM_PRISTINE_LABS)" || $(PY) tools/labs.py check
+
+format: setup
+	@$(RUFF) format . --extend-exclude "$(LEARNERS)"
+	@$(PY) tools/nb.py format
 
 lab: setup
 	@$(PY) -m jupyter lab --ServerApp.ip=127.0.0.1 chapters

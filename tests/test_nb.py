@@ -107,6 +107,18 @@ def test_stored_error_widget_and_size_are_found(chapters):
     )
 
 
+def test_format_lays_out_cells_and_nothing_else(chapters, capsys):
+    put(chapters, ":tags: [a]\n\nx = ( 1,2 )", "", "x = 2\nx = ( 1,2 )  # x = ( 1,2 )")
+    text = chapters / "01_a.md"
+    text.write_text(text.read_text() + "x = ( 1,2 )\n")  # prose
+    wanted = text.read_text().replace("\nx = ( 1,2 )", "\nx = (1, 2)", 2)
+    assert nb.main(["format"]) == 0 and text.read_text() == wanted
+    assert capsys.readouterr().out == "01_a: code cells formatted\n"
+    assert nb.main(["format"]) == 0 and capsys.readouterr().out == ""
+    put(chapters, "1 +")
+    assert nb.main(["format"]) == 1 and "01_a.md: " in capsys.readouterr().err
+
+
 def test_a_chapter_has_several_names(chapters):
     put(chapters, "1")
     put(chapters, "1", name="10_b")

@@ -1,5 +1,5 @@
 """Keep chapters and their notebooks together:
-`python tools/nb.py sync|run|check [CHAPTER ...]`.
+`python tools/nb.py sync|run|format|check [CHAPTER ...]`.
 
 `chapters/NN_name.md` (MyST) is what people edit. `chapters/NN_name.ipynb` beside it
 holds the same cells and their outputs, and only this program writes it:
@@ -8,6 +8,7 @@ holds the same cells and their outputs, and only this program writes it:
   dropped when one has.
 - `run` executes chapters from the top and stores the outputs; `--missing` only those
   that have no valid ones.
+- `format` lays out the code cells of the text as `ruff format` lays out a module.
 - `check` names every pair that is out of step, every cell that never ran, every stored
   error.
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -69,10 +71,9 @@ def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
 
 def read_pair(text: Path) -> tuple[NotebookNode, NotebookNode | None]:
     """The notebook that the text describes, and the stored one with outputs."""
-    stored = text.with_suffix(".ipynb")
-    return jupytext.read(text), nbformat.read(
-        stored, as_version=4
-    ) if stored.exists() else None
+    path = text.with_suffix(".ipynb")
+    stored = nbformat.read(path, as_version=4) if path.exists() else None
+    return jupytext.read(text), stored
 
 
 def merge(text: Path) -> NotebookNode:
@@ -85,12 +86,10 @@ def merge(text: Path) -> NotebookNode:
     """
     notebook, stored = read_pair(text)
     seen: Counter[str] = Counter()
-    for (
-        cell
-    ) in notebook.cells:  # ids that depend on the text alone, so that diffs stay small
-        digest = hashlib.sha256(
-            f"{cell.cell_type}\n{cell.source}".encode()
-        ).hexdigest()[:8]
+    for cell in notebook.cells:
+        # ids that depend on the text alone, so that diffs stay small
+        kind_and_source = f"{cell.cell_type}\n{cell.source}".encode()
+        digest = hashlib.sha256(kind_and_source).hexdigest()[:8]
         seen[digest] += 1
         cell["id"] = f"{digest}-{seen[digest]}"
     ours, theirs = code_cells(notebook), code_cells(stored) if stored else []
@@ -126,6 +125,34 @@ def sync(text: Path) -> None:
     """Take the text of a chapter over into its notebook."""
     if write(merge(text), text.with_suffix(".ipynb")):
         print(f"{text.stem}: notebook updated")
+
+
+def format_cells(text: Path) -> None:
+    """Lay out the code cells of a chapter's text with `ruff format`.
+
+    Raises:
+        NotebookError: a cell that is not Python.
+    """
+    notebook = jupytext.read(text)
+    name = str(text.with_suffix(".ipynb"))
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", "format", "--stdin-filename", name, "-"],
+        input=nbformat.writes(notebook),
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise NotebookError(f"{text.name}: {done.stderr.strip()}")
+    before, at = text.read_text("utf-8"), 0
+    content = before
+    formatted = code_cells(nbformat.reads(done.stdout, as_version=4))
+    for old, new in zip(code_cells(notebook), formatted, strict=True):
+        at = content.index(f"\n{old.source}\n```", at) + 1
+        content = content[:at] + new.source + content[at + len(old.source) :]
+        at += len(new.source)
+    if content != before:
+        text.write_text(content, "utf-8")
+        print(f"{text.stem}: code cells formatted")
 
 
 def run(text: Path, timeout: int) -> None:
@@ -232,7 +259,7 @@ def main(arguments: list[str] | None = None) -> int:
     a wrong call.
     """
     parser = argparse.ArgumentParser(prog="nb", description=__doc__.splitlines()[0])
-    parser.add_argument("verb", choices=["sync", "run", "check"])
+    parser.add_argument("verb", choices=["sync", "run", "format", "check"])
     parser.add_argument(
         "chapters", nargs="*", help="number or name, for example 01; all without one"
     )
@@ -256,9 +283,9 @@ def main(arguments: list[str] | None = None) -> int:
             if problems:
                 print("see book/troubleshooting.md#out-of-sync")
             return int(bool(problems))
-        if options.verb == "sync":
+        if options.verb in ("sync", "format"):
             for text in chapters:
-                sync(text)
+                sync(text) if options.verb == "sync" else format_cells(text)
             return 0
         wants_gpu()  # a wrong SCALE is refused before the first chapter runs
         kernel_env.apply()

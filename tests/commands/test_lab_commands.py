@@ -16,9 +16,6 @@ import time
 from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "grading"))
-
 from small_labs import HALF, RIGHT, STUB, WRONG, FakeGrader, use_fake, write_labs
 
 from happyllm_support.cli import main
