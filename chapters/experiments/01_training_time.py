@@ -32,7 +32,7 @@ from happyllm_support.text.storyworld.world import StoryWorld
 from happyllm_support.text.tokenizer.bpe import BYTE_ORDER, BPEConfig, learn_merges
 from happyllm_support.text.tokenizer.bpe_naive import merge_pair, train_bpe_naive
 from happyllm_support.text.tokenizer.counting import count_pretokens
-from happyllm_support.text.tokenizer.pair_index import Corpus
+from happyllm_support.text.tokenizer.pair_index import SymbolArray
 
 MERGES = 200
 CORPORA = ("tinyshakespeare", "wikitext-2/valid", "chinese-poetry")
@@ -113,14 +113,14 @@ def learn_by_index(
     looked_at = sum(
         len(word.encode()) for word in counts
     )  # all of them once, in the beginning
-    still_there = Corpus.still_there
+    still_there = SymbolArray.still_there
 
-    def counting(self: Corpus, left: int, right: int, places: Any) -> Any:
+    def counting(self: SymbolArray, left: int, right: int, places: Any) -> Any:
         nonlocal looked_at
         looked_at += len(places)
         return still_there(self, left, right, places)
 
-    with mock.patch.object(Corpus, "still_there", counting):
+    with mock.patch.object(SymbolArray, "still_there", counting):
         return learn_merges(counts, n_merges, min_frequency=1), looked_at
 
 

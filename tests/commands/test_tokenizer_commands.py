@@ -151,7 +151,7 @@ def test_train_replaces_only_when_told_to(run, refused, corpus, trained, tmp_pat
     [
         (b"good bad \xff", [], "corpus.txt is not UTF-8: byte 0xff at offset 9"),
         (b"", [], "corpus.txt"),
-        (b"text", ["--vocab-size", "262"], "vocab_size 262 is too small; at least 263"),
+        (b"text", ["--vocab-size", "262"], "vocab_size is 262; expected at least 263"),
         (b"text", ["--special-tokens", "a", "a"], "special token 'a' is given twice"),
         (b"text", ["--special-tokens", ""], "special token is empty"),
         (

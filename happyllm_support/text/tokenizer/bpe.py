@@ -24,7 +24,7 @@ from functools import cached_property
 from happyllm_support.progress import Progress
 from happyllm_support.text.tokenizer.chunks import TextSource
 from happyllm_support.text.tokenizer.counting import PretokenCounts, count_pretokens
-from happyllm_support.text.tokenizer.pair_index import MAX_VOCAB, Corpus, PairQueue
+from happyllm_support.text.tokenizer.pair_index import MAX_VOCAB, PairQueue, SymbolArray
 from happyllm_support.text.tokenizer.pretokenize import compile_pattern, pattern_source
 
 DEFAULT_SPECIALS = (
@@ -73,19 +73,16 @@ class BPEConfig:
         smallest = 256 + len(self.special_tokens)
         if self.vocab_size < smallest:
             raise ValueError(
-                f"vocab_size {self.vocab_size} is too small; at least {smallest} is "
-                "needed (256 bytes and "
-                f"{len(self.special_tokens)} special tokens)"
+                f"vocab_size is {self.vocab_size}; expected at least {smallest} (256 "
+                f"bytes and {len(self.special_tokens)} special tokens)"
             )
         if self.vocab_size > MAX_VOCAB:
             raise ValueError(
-                f"vocab_size {self.vocab_size} is too large; at most {MAX_VOCAB} is "
-                "allowed"
+                f"vocab_size is {self.vocab_size}; expected at most {MAX_VOCAB}"
             )
         if self.min_frequency < 1:
             raise ValueError(
-                f"min_frequency {self.min_frequency} is too small; at least 1 is "
-                "allowed"
+                f"min_frequency is {self.min_frequency}; expected at least 1"
             )
         compile_pattern(self.pattern)
 
@@ -137,7 +134,7 @@ class BPEModel:
 
     def __post_init__(self) -> None:
         if sorted(self.byte_ids) != list(range(256)):
-            raise ValueError("byte_ids must hold each of 0..255 once")
+            raise ValueError("byte_ids is wrong; expected each of 0 to 255 once")
         for rank, pair in enumerate(self.merges):
             if not all(0 <= token < 256 + rank for token in pair):
                 raise ValueError(
@@ -150,8 +147,8 @@ class BPEModel:
             range(first, first + len(self.special_tokens))
         ):
             raise ValueError(
-                f"special tokens must have the ids from {first} on, without gaps; got "
-                f"{self.special_tokens}"
+                f"special tokens are {self.special_tokens}; expected the ids from "
+                f"{first} on, without gaps"
             )
         object.__setattr__(self, "pattern", pattern_source(self.pattern))
         compile_pattern(self.pattern)
@@ -235,14 +232,14 @@ def learn_merges(
         Pairs of ids; the k-th makes id 256 + k. Fewer than asked for when no pair is
         left.
     """
-    corpus = Corpus(counts, BYTE_ORDER, n_merges)
-    queue = PairQueue(corpus, min_frequency)
+    symbols = SymbolArray(counts, BYTE_ORDER, n_merges)
+    queue = PairQueue(symbols, min_frequency)
     merges: list[tuple[int, int]] = []
     while len(merges) < n_merges and (best := queue.pop()) is not None:
         new = 256 + len(merges)
-        left_batch, right_batch = corpus.merge(best, new, min_frequency)
-        queue.add(new, False, left_batch)
-        queue.add(new, True, right_batch)
+        left_pairs, right_pairs = symbols.merge(best, new, min_frequency)
+        queue.add(new, False, left_pairs)
+        queue.add(new, True, right_pairs)
         merges.append((best.left, best.right))
         if progress is not None and len(merges) % 64 == 0:
             progress("merging", len(merges), n_merges)
@@ -255,7 +252,7 @@ def learn_merges(
 def model_of(
     merges: Sequence[tuple[int, int]], counts: PretokenCounts, config: BPEConfig
 ) -> BPEModel:
-    """Put together the model that `merges` learned from `counts` make, with its report."""
+    """Return the model that `merges` learned from `counts` make, with its report."""
     first = 256 + len(merges)
     return BPEModel(
         merges=tuple(merges),
@@ -317,18 +314,18 @@ def check_specials(special_tokens: Sequence[str]) -> None:
     """
     if isinstance(special_tokens, str):
         raise ValueError(
-            f"special_tokens is the bare string {special_tokens!r}; pass a tuple of "
+            f"special_tokens is the string {special_tokens!r}; expected a tuple of "
             "strings"
         )
     seen: set[str] = set()
     for token in special_tokens:
         if not token:
             raise ValueError(
-                "a special token is empty; each needs at least one character"
+                "a special token is empty; expected at least one character"
             )
         if any("\ud800" <= character <= "\udfff" for character in token):
             raise ValueError(
-                f"special token {token!r} holds a lone surrogate, which is not text"
+                f"special token {token!r} holds a lone surrogate; expected Unicode text"
             )
         if token in seen:
             raise ValueError(f"special token {token!r} is given twice")

@@ -80,7 +80,7 @@ def train_bpe_naive(
 
 
 def count_pairs(words: Iterable[list[int]]) -> Counter[tuple[int, int]]:
-    """Count neighbours: `count_pairs([[1, 2, 3], [1, 2]]) -> {(1, 2): 2, (2, 3): 1}`."""
+    """Count neighbours: `count_pairs([[1, 2, 3], [1, 2]])` has (1, 2) twice."""
     pairs: Counter[tuple[int, int]] = Counter()
     for ids in words:
         pairs.update(pairwise(ids))
@@ -88,9 +88,7 @@ def count_pairs(words: Iterable[list[int]]) -> Counter[tuple[int, int]]:
 
 
 def merge_pair(ids: list[int], pair: tuple[int, int], new: int) -> list[int]:
-    """Replace a pair from the left:
-    `merge_pair([1, 2, 3, 1, 2], (1, 2), 4) -> [4, 3, 4]`.
-    """
+    """Replace a pair from the left: `merge_pair([1, 2, 1, 2], (1, 2), 3) -> [3, 3]`."""
     merged: list[int] = []
     i = 0
     while i < len(ids):

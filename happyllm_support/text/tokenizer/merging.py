@@ -4,8 +4,9 @@ order.
 The rule: while some adjacent pair is in the merge table, replace the pair that was
 learned first (among equals, the leftmost) by its token.
 
-    ids=[97, 97, 97, 98, 97, 97], merges (97, 97) -> 256, (256, 97) -> 257, (257, 98) -> 258
-    -> [256, 97, 98, 97, 97] -> [256, 97, 98, 256] -> [257, 98, 256] -> [258, 256]
+    merges (97, 97) -> 256, (256, 97) -> 257, (257, 98) -> 258
+    [97, 97, 97, 98, 97, 97] -> [256, 97, 98, 97, 97] -> [256, 97, 98, 256]
+    -> [257, 98, 256] -> [258, 256]
 
 A new token's id is larger than its parts', and ids grow in the order of learning, so
 "learned first" is "smallest id" and the table alone, pair -> id, says everything.
@@ -50,9 +51,8 @@ def merge_by_scan(ids: list[int], table: MergeTable) -> list[int]:
     for the length of a word.
     """
     look_up = table.get
-    merged = list(
-        map(look_up, pairwise(ids), repeat(_NEVER))
-    )  # what each pair would become
+    # what each pair would become
+    merged = list(map(look_up, pairwise(ids), repeat(_NEVER)))
     while merged:
         new = min(merged)
         if new == _NEVER:
@@ -77,21 +77,17 @@ def merge_by_heap(ids: list[int], table: MergeTable) -> list[int]:
     has been changed by an earlier merge; it is skipped when its turn comes.
     """
     end = len(ids)
-    integers = (
-        "i" if end < 2**31 - 1 else "q"
-    )  # arrays, not lists: neighbours in the text stay neighbours in memory
+    # arrays, not lists: neighbours in the text stay neighbours in memory
+    integers = "i" if end < 2**31 - 1 else "q"
     tokens = array(integers, ids)
-    tokens.append(
-        _GONE
-    )  # a sentinel: no pair reaches over the end, and there is always a following position
-    following = array(
-        integers, range(1, end + 2)
-    )  # position of the next token that is still there
+    # a sentinel: no pair reaches over the end, and every position has a following one
+    tokens.append(_GONE)
+    # positions of the tokens beside it that are still there
+    following = array(integers, range(1, end + 2))
     preceding = array(integers, range(-1, end))  # -1 is the sentinel's position too
     look_up = table.get
-    positions: dict[
-        int, array[int]
-    ] = {}  # new id -> where the left part of its pair stands
+    # new id -> where the left part of its pair stands
+    positions: dict[int, array[int]] = {}
     for position, new in enumerate(map(look_up, pairwise(ids))):
         if new is not None:
             positions.setdefault(new, array(integers)).append(position)

@@ -7,13 +7,13 @@ remove almost all of that work:
 1. **A merge changes only its neighbourhood.** Joining `a b` into X creates the pairs
    (left neighbour, X) and (X, right neighbour) and destroys others. So the places of
    every pair are grouped once, when the pair comes into being, by sorting one short
-   array: the `Batch`es of a merge.
+   array: the `NewPairs` of a merge.
 2. **Counts of existing pairs only fall**, because a new occurrence of a pair always
    involves the newest token. An old count is therefore an upper bound: the queue holds
    bounds, recounts only the pair at its top, and puts it back if the bound was too
    high. Destroyed pairs need no bookkeeping at all.
-3. **Only the best pair of a batch can be next**, so a batch puts one entry at a time
-   into the queue.
+3. **Only the best of the pairs that came together can be next**, so only one of them
+   at a time is in the queue.
 
 Everything per occurrence is NumPy; Python runs once per merge and recount. Integers
 keep it exact.
@@ -38,7 +38,7 @@ Positions = NDArray[np.int64]
 Weights = NDArray[np.int32 | np.int64]
 
 
-class Batch:
+class NewPairs:
     """Pairs that came into being together, the most frequent first, with the places
     where they occurred then.
 
@@ -94,14 +94,14 @@ class Candidate(NamedTuple):
     positions: Positions
 
 
-class Corpus:
+class SymbolArray:
     """The different pre-tokens laid end to end, as an array of symbols in which merges
     are made.
 
     A token of n bytes keeps its n positions and writes its id on the first and the last
     of them:
 
-        |  t  h  e  |  ...   --merge t h-->   |  X  X  e  |  ...   --merge X e-->   |  Y  .  Y  |  ...
+        |  t  h  e  |  --merge t h-->  |  X  X  e  |  --merge X e-->  |  Y  .  Y  |
 
     So the token after the one at `p` begins at `p + length[id]`, the one before it ends
     at `p - 1`, and neither links nor deletions are needed. A list of places may be old:
@@ -117,9 +117,8 @@ class Corpus:
         text = np.frombuffer(
             b"\xff".join((b"", *(piece.encode() for piece in counts), b"")), np.uint8
         )
-        self.border = (
-            256 + n_merges
-        )  # the id between two pre-tokens, greater than all others
+        # the id between two pre-tokens, greater than all others
+        self.border = 256 + n_merges
         id_type = np.uint16 if self.border < 1 << 16 else np.uint32
         rank = np.empty(256, dtype=id_type)
         rank[list(byte_order)] = np.arange(256)
@@ -135,16 +134,15 @@ class Corpus:
         self.length = np.ones(self.border + 1, dtype=np.int64)
         self.place_type = np.int32 if len(text) < 1 << 31 else np.int64
 
-    def byte_pairs(self, min_frequency: int) -> Batch:
+    def byte_pairs(self, min_frequency: int) -> NewPairs:
         """Group the pairs of neighbouring bytes."""
         inside = self.symbols != self.border
         places = np.flatnonzero(inside[:-1] & inside[1:]).astype(self.place_type)
-        keys = self.symbols[places].astype(np.uint16) << np.uint16(8) | self.symbols[
-            places + 1
-        ].astype(np.uint16)
+        first, second = self.symbols[places], self.symbols[places + 1]
+        keys = first.astype(np.uint16) << np.uint16(8) | second.astype(np.uint16)
         order = keys.argsort(kind="stable")  # 16 bits: a radix sort
         keys, places = keys[order].astype(np.int64), places[order]
-        return Batch(
+        return NewPairs(
             keys >> 8 << ID_BITS | keys & 0xFF,
             places,
             self.weights[places],
@@ -165,7 +163,7 @@ class Corpus:
 
     def merge(
         self, pair: Candidate, new: int, min_frequency: int
-    ) -> tuple[Batch, Batch]:
+    ) -> tuple[NewPairs, NewPairs]:
         """Write `new` over the pair wherever it stands, and group the pairs that `new`
         forms with its neighbours.
 
@@ -190,24 +188,23 @@ class Corpus:
         order = order[: before.searchsorted(self.border)]
         before = before[: len(order)].astype(np.int64)
         starts = (places[order] - length[before]).astype(self.place_type)
-        left_batch = Batch(
+        left_pairs = NewPairs(
             before << ID_BITS | new, starts, weights[order], min_frequency
         )
 
         after = self.symbols[end]
         order = after.argsort(kind="stable")
         after = after[order]
-        order = order[
-            : after.searchsorted(new)
-        ]  # neither borders nor (new, new), which the left batch has
+        # neither borders nor (new, new), which is among the pairs on the left
+        order = order[: after.searchsorted(new)]
         after = after[: len(order)].astype(np.int64)
-        right_batch = Batch(
+        right_pairs = NewPairs(
             new << ID_BITS | after,
             places[order].astype(self.place_type),
             weights[order],
             min_frequency,
         )
-        return left_batch, right_batch
+        return left_pairs, right_pairs
 
 
 class PairQueue:
@@ -215,28 +212,25 @@ class PairQueue:
     is believed.
     """
 
-    def __init__(self, corpus: Corpus, min_frequency: int) -> None:
-        self._corpus = corpus
+    def __init__(self, symbols: SymbolArray, min_frequency: int) -> None:
+        self._symbols = symbols
         self._min_frequency = min_frequency
-        self._heap: list[
-            int
-        ] = []  # code - (count << 2 ID_BITS): the smallest is the best, ties included
-        self._batches: dict[
-            tuple[int, bool], Batch
-        ] = {}  # (newer id of the pair, whether it is the left one)
-        self._recounted: dict[
-            int, Positions
-        ] = {}  # pairs that went back into the heap with fewer places
-        self.add(0, False, corpus.byte_pairs(min_frequency))
+        # code - (count << 2 ID_BITS): the smallest is the best, ties included
+        self._heap: list[int] = []
+        # by the newer id of the pair, and whether it is the left one
+        self._waiting: dict[tuple[int, bool], NewPairs] = {}
+        # pairs that went back into the heap with fewer places
+        self._recounted: dict[int, Positions] = {}
+        self.add(0, False, symbols.byte_pairs(min_frequency))
 
-    def add(self, newer: int, newer_is_left: bool, batch: Batch) -> None:
+    def add(self, newer: int, newer_is_left: bool, pairs: NewPairs) -> None:
         """Take in the pairs of a new token; `newer` is 0 for pairs of bytes."""
-        if len(batch.codes):
-            self._batches[newer, newer_is_left] = batch
-            self._offer_next(batch)
+        if len(pairs.codes):
+            self._waiting[newer, newer_is_left] = pairs
+            self._offer_next(pairs)
 
     def pop(self) -> Candidate | None:
-        """Return the best pair with its places, or None when none is frequent enough."""
+        """Return the best pair with its places; None when none is frequent enough."""
         while self._heap:
             entry = heapq.heappop(self._heap)
             code, bound = entry & ((1 << 2 * ID_BITS) - 1), -(entry >> 2 * ID_BITS)
@@ -244,8 +238,8 @@ class PairQueue:
             places = self._recounted.pop(code, None)
             if places is None:
                 places = self._take_next(left, right)
-            places = self._corpus.still_there(left, right, places)
-            count = self._corpus.count(places)
+            places = self._symbols.still_there(left, right, places)
+            count = self._symbols.count(places)
             if count == bound:
                 return Candidate(left, right, places)
             if count >= self._min_frequency:
@@ -253,26 +247,26 @@ class PairQueue:
                 heapq.heappush(self._heap, code - (count << 2 * ID_BITS))
         return None
 
-    def _offer_next(self, batch: Batch) -> None:
-        i = batch.next
+    def _offer_next(self, pairs: NewPairs) -> None:
+        i = pairs.next
         heapq.heappush(
-            self._heap, int(batch.codes[i]) - (int(batch.counts[i]) << 2 * ID_BITS)
+            self._heap, int(pairs.codes[i]) - (int(pairs.counts[i]) << 2 * ID_BITS)
         )
 
     def _take_next(self, left: int, right: int) -> NDArray[np.integer]:
-        """Hand out the places of a batch's best remaining pair, and let the batch offer
-        its next one.
+        """Return the places of a pair, and let the next of those that came with it into
+        the queue.
         """
         newer = max(left, right)
         key = (newer, left > right) if newer >= 256 else (0, False)
-        batch = self._batches[key]
-        i = batch.next
-        batch.next += 1
-        if batch.next < len(batch.codes):
-            self._offer_next(batch)
+        pairs = self._waiting[key]
+        i = pairs.next
+        pairs.next += 1
+        if pairs.next < len(pairs.codes):
+            self._offer_next(pairs)
         else:
-            del self._batches[key]
-        return batch.positions[batch.begins[i] : batch.ends[i]]
+            del self._waiting[key]
+        return pairs.positions[pairs.begins[i] : pairs.ends[i]]
 
 
 def leftmost_disjoint(places: Positions, length: int) -> Positions:

@@ -61,13 +61,11 @@ def compile_pattern(name_or_regex: str) -> regex.Pattern[str]:
             capturing group, or is empty.
     """
     known = PATTERNS.get(name_or_regex)
-    if known is None and regex.fullmatch(
-        r"[\w-]*", name_or_regex
-    ):  # no operator in it: meant as a name
+    # no operator in it: meant as a name
+    if known is None and regex.fullmatch(r"[\w-]*", name_or_regex):
         raise ValueError(
-            f"unknown pattern {name_or_regex!r}; use one of {', '.join(PATTERNS)} or a "
-            "regular expression such as "
-            r"'\s?\S+'"
+            f"unknown pattern {name_or_regex!r}; expected one of "
+            f"{', '.join(PATTERNS)} or a regular expression such as '\\s?\\S+'"
         )
     try:
         compiled = regex.compile(known or name_or_regex)
@@ -75,14 +73,13 @@ def compile_pattern(name_or_regex: str) -> regex.Pattern[str]:
         raise ValueError(f"bad regular expression {name_or_regex!r}: {error}") from None
     if compiled.groups:
         raise ValueError(
-            f"pattern {name_or_regex!r} has a capturing group; write (?:...) instead "
-            "of (...)"
+            f"pattern {name_or_regex!r} has a capturing group; expected (?:...) instead"
         )
     return compiled
 
 
 def pattern_source(name_or_regex: str) -> str:
-    """Return the regular expression behind a name; an expression is returned as it is."""
+    """Return the regular expression behind a name, or the expression given."""
     return PATTERNS.get(name_or_regex, name_or_regex)
 
 
@@ -122,9 +119,8 @@ def safe_cut(text: str, stop: int) -> int | None:
     if last < 0:
         return None
     position = len(text[:last].rstrip())  # where the run of whitespace begins
-    if (
-        position == 0 or text[position] in "\x1c\x1d\x1e\x1f"
-    ):  # whitespace to Python, not to a regular expression
+    # which are whitespace to Python, but not to a regular expression
+    if position == 0 or text[position] in "\x1c\x1d\x1e\x1f":
         return None
     return position
 

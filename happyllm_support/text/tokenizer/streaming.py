@@ -25,7 +25,8 @@ class Utf8Stream:
     What `push` and `flush` return, joined, is `data.decode("utf-8", errors="replace")`
     of all the bytes; a character that is still incomplete waits.
 
-        push(b"a\\xe8\\xaf") -> "a";  push(b"\\xad") -> "语";  push(b"\\xf0\\x9f") -> "";  flush() -> "\\ufffd"
+        push(b"a\\xe8\\xaf") -> "a";  push(b"\\xad") -> "语"
+        push(b"\\xf0\\x9f") -> "";  flush() -> "\\ufffd"
     """
 
     def __init__(self) -> None:
@@ -75,9 +76,8 @@ class SettledText:
             self._searched.clear()
         else:
             self._searched.append(fresh[:-1])
-            cut = (
-                len(fresh) - 1
-            )  # a cut may lie between this character and the next one
+            # a cut may lie between this character and the next one
+            cut = len(fresh) - 1
         self._fresh = [fresh[cut:]]
         # at least a block more before the next search, however little was released
         self._n_fresh = 0
@@ -141,9 +141,8 @@ class SpecialSplitter:
     def _split(self, text: str, hold: int) -> list[str | int]:
         parts: list[str | int] = []
         end = 0
-        certain = (
-            len(text) - hold
-        )  # a special token that begins before here is complete, and the longest
+        # a special token that begins before here is complete, and the longest
+        certain = len(text) - hold
         for match in self._find(text):
             if match.start() >= certain:
                 break

@@ -90,25 +90,25 @@ def _model_from(content: dict[str, Any]) -> BPEModel:
     merges = _pairs(content.get("merges"))
     pattern = content.get("pattern")
     if not isinstance(pattern, str):
-        raise ValueError(f"pattern is {pattern!r}; a regular expression is expected")
+        raise ValueError(f"pattern is {pattern!r}; expected a regular expression")
     byte_ids = content.get("byte_ids")
     if byte_ids is None:
         byte_ids = list(range(256))
     elif not isinstance(byte_ids, list) or not all(
         type(i) is int for i in cast("list[Any]", byte_ids)
     ):
-        raise ValueError("byte_ids must be null or a list of the ids 0 to 255")
+        raise ValueError("byte_ids is no list of ids; expected null or 0 to 255")
     specials = content.get("special_tokens")
     if not isinstance(specials, dict) or not all(
         type(i) is int for i in cast("dict[str, Any]", specials).values()
     ):
-        raise ValueError("special_tokens must be an object text -> id")
+        raise ValueError("special_tokens is no vocabulary; expected text -> id")
     training = content.get("training")
     try:
         report = TrainingReport(**training) if training else None
     except TypeError:
         raise ValueError(
-            f"training is {training!r}; null or a training report is expected"
+            f"training is {training!r}; expected null or a training report"
         ) from None
     return BPEModel(
         merges=merges,
@@ -121,14 +121,13 @@ def _model_from(content: dict[str, Any]) -> BPEModel:
 
 def _pairs(value: Any) -> tuple[tuple[int, int], ...]:
     if not isinstance(value, list):
-        raise ValueError("merges must be a list of pairs of ids")
+        raise ValueError("merges is no list; expected pairs of ids")
     pairs: list[tuple[int, int]] = []
     for rank, pair in enumerate(cast("list[Any]", value)):
         match pair:
-            case [left, right] if (
-                type(left) is int and type(right) is int
-            ):  # not bool, which is an int as well
+            # not bool, which is an int as well
+            case [left, right] if type(left) is int and type(right) is int:
                 pairs.append((left, right))
             case _:
-                raise ValueError(f"merge {rank} is {pair!r}; a pair of ids is expected")
+                raise ValueError(f"merge {rank} is {pair!r}; expected a pair of ids")
     return tuple(pairs)

@@ -34,7 +34,7 @@ HOME = Path(os.environ.get("HAPPYLLM_HOME", Path.home() / ".cache" / "happyllm")
 
 
 def prose(seed: int, n_words: int) -> str:
-    """English, Chinese, numbers, runs and rare bytes, in a mixture that has many ties."""
+    """English, Chinese, numbers, runs and rare bytes, with many ties."""
     rng = random.Random(seed)
     words = [
         "the",
@@ -307,11 +307,13 @@ def test_progress_counts_merges() -> None:
     [
         (
             {"vocab_size": 262},
-            "vocab_size 262 is too small; at least 263 is needed (256 bytes and 7 "
-            "special tokens)",
+            "vocab_size is 262; expected at least 263 (256 bytes and 7 special tokens)",
         ),
-        ({"vocab_size": 2**21}, "vocab_size 2097152 is too large"),
-        ({"vocab_size": 300, "min_frequency": 0}, "min_frequency 0 is too small"),
+        ({"vocab_size": 2**21}, "vocab_size is 2097152; expected at most 1048576"),
+        (
+            {"vocab_size": 300, "min_frequency": 0},
+            "min_frequency is 0; expected at least 1",
+        ),
         (
             {"vocab_size": 300, "special_tokens": ("<s>", "<s>")},
             "special token '<s>' is given twice",
@@ -319,7 +321,7 @@ def test_progress_counts_merges() -> None:
         ({"vocab_size": 300, "special_tokens": ("",)}, "a special token is empty"),
         (
             {"vocab_size": 300, "special_tokens": "<s>"},
-            "special_tokens is the bare string '<s>'; pass a tuple",
+            "special_tokens is the string '<s>'; expected a tuple",
         ),
         (
             {"vocab_size": 300, "special_tokens": ("<\udcff>",)},
@@ -352,11 +354,11 @@ def test_an_empty_corpus(documents: list[str]) -> None:
         ),
         (
             {"merges": ((97, 98),), "special_tokens": {"<s>": 256}},
-            "special tokens must have the ids from 257 on",
+            "special tokens are {'<s>': 256}; expected the ids from 257 on",
         ),
         (
             {"merges": (), "byte_ids": (0,) * 256},
-            "byte_ids must hold each of 0..255 once",
+            "byte_ids is wrong; expected each of 0 to 255 once",
         ),
         ({"merges": (), "pattern": "(a)"}, "capturing group"),
     ],

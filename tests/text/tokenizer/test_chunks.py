@@ -69,8 +69,8 @@ def test_cutting_changes_no_piece(
 # Where the end of one piece may depend on what follows it: contractions, marks, white
 # space, runs of digits and of Han, and special tokens that look like any of them.
 VISIBLE = (
-    "' ’ s re 're 's ’ll 'S 'ſ x é e\u0301 \u0301 \u0902 们 我们去 长安 龘 1 ² 12345 ٣ 。 "
-    "，！ ... 🙂 \u200d <|a <|a|> |>"
+    "' ’ s re 're 's ’ll 'S 'ſ x é e\u0301 \u0301 \u0902 们 我们去 长安 龘 1 ² 12345 "
+    "٣ 。 ，！ ... 🙂 \u200d <|a <|a|> |>"
 )
 SPACES = (" ", "  ", "\n", "\r\n", "\t", "\u3000", "\x85", "\x1c", " \n ")
 HARD = (*VISIBLE.split(" "), *SPACES)

@@ -9,8 +9,8 @@ import pytest
 
 from happyllm_support.text.tokenizer.pair_index import (
     Candidate,
-    Corpus,
     PairQueue,
+    SymbolArray,
     leftmost_disjoint,
 )
 
@@ -34,34 +34,34 @@ def test_leftmost_disjoint(places: list[int], length: int, chosen: list[int]) ->
     )
 
 
-def read(corpus: Corpus) -> list[list[int]]:
-    """Walk over the tokens of every pre-token, as the layout promises it can be done."""
+def read(symbols: SymbolArray) -> list[list[int]]:
+    """Walk over the tokens of every pre-token, as the layout promises."""
     words: list[list[int]] = []
     place = 0
-    while place < len(corpus.symbols):
-        token = int(corpus.symbols[place])
+    while place < len(symbols.symbols):
+        token = int(symbols.symbols[place])
         assert (
-            token == corpus.symbols[place + corpus.length[token] - 1]
+            token == symbols.symbols[place + symbols.length[token] - 1]
         )  # its last position says the same
-        if token == corpus.border:
+        if token == symbols.border:
             words.append([])
         else:
             words[-1].append(token)
-        place += int(corpus.length[token])
+        place += int(symbols.length[token])
     return words[:-1]
 
 
 def test_merging_and_walking() -> None:
-    corpus = Corpus({"banana": 3, "nan": 2}, IDENTITY, n_merges=3)
-    queue = PairQueue(corpus, min_frequency=1)
+    symbols = SymbolArray({"banana": 3, "nan": 2}, IDENTITY, n_merges=3)
+    queue = PairQueue(symbols, min_frequency=1)
     best = queue.pop()
     assert best is not None and (best.left, best.right) == (
         A,
         N,
     )  # 3 * 2 + 2, like (n, a), and smaller
     assert sorted(best.positions.tolist()) == [2, 4, 9]
-    left, right = corpus.merge(best, 256, 1)
-    assert read(corpus) == [[B, 256, 256, A], [N, 256]]
+    left, right = symbols.merge(best, 256, 1)
+    assert read(symbols) == [[B, 256, 256, A], [N, 256]]
     # (b, X) three times, (n, X) twice, (X, X) three times; (X, a) three times.
     pairs = [divmod(code, 1 << 20) for code in left.codes.tolist()]
     assert list(zip(pairs, left.counts.tolist(), strict=True)) == [
@@ -74,24 +74,24 @@ def test_merging_and_walking() -> None:
 
 
 def test_places_that_were_merged_are_no_longer_there() -> None:
-    corpus = Corpus({"abab": 1, "cab": 1}, IDENTITY, n_merges=2)
+    symbols = SymbolArray({"abab": 1, "cab": 1}, IDENTITY, n_merges=2)
     places = np.array([1, 3, 7])
-    assert corpus.still_there(A, B, places).tolist() == [1, 3, 7]
-    corpus.merge(Candidate(A, B, np.array([3])), 256, 1)
-    assert corpus.still_there(A, B, places).tolist() == [1, 7]
+    assert symbols.still_there(A, B, places).tolist() == [1, 3, 7]
+    symbols.merge(Candidate(A, B, np.array([3])), 256, 1)
+    assert symbols.still_there(A, B, places).tolist() == [1, 7]
 
 
 def test_the_queue_recounts_before_it_believes() -> None:
     # (b, c) starts with 5, but 4 of them are lost to (a, b), which has 6; then (x, y)
     # with 3 is the best.
-    corpus = Corpus({"abc": 4, "bc": 1, "ab": 2, "xy": 3}, IDENTITY, n_merges=5)
-    queue = PairQueue(corpus, min_frequency=1)
+    symbols = SymbolArray({"abc": 4, "bc": 1, "ab": 2, "xy": 3}, IDENTITY, n_merges=5)
+    queue = PairQueue(symbols, min_frequency=1)
     found: list[tuple[str, int]] = []
     for new in range(256, 260):
         best = queue.pop()
         assert best is not None
-        found.append((f"{best.left} {best.right}", corpus.count(best.positions)))
-        left, right = corpus.merge(best, new, 1)
+        found.append((f"{best.left} {best.right}", symbols.count(best.positions)))
+        left, right = symbols.merge(best, new, 1)
         queue.add(new, False, left)
         queue.add(new, True, right)
     assert found == [("97 98", 6), ("256 99", 4), ("120 121", 3), ("98 99", 1)]
@@ -99,7 +99,7 @@ def test_the_queue_recounts_before_it_believes() -> None:
 
 
 def test_counts_beyond_32_bits() -> None:
-    corpus = Corpus({"ab": 2**33, "bc": 2**33 + 1}, IDENTITY, n_merges=1)
-    best = PairQueue(corpus, min_frequency=1).pop()
+    symbols = SymbolArray({"ab": 2**33, "bc": 2**33 + 1}, IDENTITY, n_merges=1)
+    best = PairQueue(symbols, min_frequency=1).pop()
     assert best is not None and (best.left, best.right) == (B, ord("c"))
-    assert corpus.count(best.positions) == 2**33 + 1
+    assert symbols.count(best.positions) == 2**33 + 1

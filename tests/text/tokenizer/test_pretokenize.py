@@ -146,7 +146,7 @@ def test_long_runs_take_linear_time(text: str) -> None:
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
-        ("gpt3", "unknown pattern 'gpt3'; use one of gpt2, bilingual or"),
+        ("gpt3", "unknown pattern 'gpt3'; expected one of gpt2, bilingual or"),
         ("", "unknown pattern ''"),
         ("[a-", "bad regular expression '[a-'"),
         ("(a)|b", "capturing group"),
