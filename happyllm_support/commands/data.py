@@ -251,7 +251,7 @@ class Prepare:
                 add_bos=not self.no_bos,
                 add_eos=not self.no_eos,
                 overwrite=self.force,
-                progress=lambda _, size: bar.show("preparing", size, None),
+                progress=bar.show,
             )
         rows = [("split", "documents", "tokens", "bytes", "tokens/byte", "shards")]
         for name, part in [*written.splits.items(), ("all", written.total)]:

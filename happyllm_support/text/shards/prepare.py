@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from happyllm_support.parallel import ordered_map
+from happyllm_support.progress import Progress
 from happyllm_support.text.corpora.splits import DEFAULT_FRACTIONS, split_of
 from happyllm_support.text.shards.dataset import TOKENIZER_NAME
 from happyllm_support.text.shards.dataset_writer import (
@@ -100,7 +101,7 @@ def prepare(
     add_bos: bool = True,
     add_eos: bool = True,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> PrepareReport:
     """Encode documents and write them as a dataset folder, whole or not at all.
 
@@ -120,7 +121,7 @@ def prepare(
         add_bos: begin every document with the tokenizer's bos.
         add_eos: end every document with the tokenizer's eos.
         overwrite: replace an earlier dataset, after the new one is complete.
-        progress: called now and then with the documents and the bytes done so far.
+        progress: called now and then with the stage `preparing`, in bytes of text.
 
     Raises:
         ValueError: an existing folder, an empty corpus, a tokenizer without bos or eos,
@@ -183,19 +184,18 @@ def _open_splits(
 def _write_all(
     bundles: Generator[_Encoded],
     writers: dict[str, SplitWriter],
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> int:
     """Write every document to its split and return how many were empty."""
-    done = n_bytes = empty = 0
+    n_bytes = empty = 0
     with closing(bundles):  # ends the processes at once if anything fails here
         for encoded in bundles:
             for split, ids, size in encoded.documents():
                 writers[split].write(ids, size)
-            done += len(encoded.splits)
             n_bytes += sum(encoded.sizes)
             empty += encoded.empty
             if progress is not None:
-                progress(done, n_bytes)
+                progress("preparing", n_bytes, None)
     return empty
 
 

