@@ -46,15 +46,16 @@ def mask_from_positions(
     k_segments: Tensor | None = None,
 ) -> Tensor:
     """Say which keys each query may see: those of its segment whose position is not
-    later. Segment 0 is padding.
+    later.
 
     A position is the index of a token in its document, from 0; a segment is the number
-    of its document in the row. Padding sees nothing, not even itself, and is not seen.
-    Queries and keys need not be the same tokens, so T and S may differ.
+    of its document in the row. Segment 0 is padding, and a segment like the others:
+    padding sees padding, and no token of a document does. Queries and keys need not be
+    the same tokens, so T and S may differ.
 
     Example (one row, a place of padding before a document of two tokens):
         positions [[0, 0, 1]] and segments [[0, 1, 1]], of queries and keys ->
-        [[[[False, False, False], [False, True, False], [False, True, True]]]], shape
+        [[[[True, False, False], [False, True, False], [False, True, True]]]], shape
         (1, 1, 3, 3).
 
     Args:
@@ -82,12 +83,11 @@ def sdpa(
         weights = softmax over the keys of (scale q k^T)        output = weights v
 
     A query does not see a key where the mask is False: the weight of that key is
-    exactly what it would be if the key did not exist. A query that sees no key at all
-    gets zeros, never NaN, and NaN must not come back in a gradient either. Scores may
-    be large, 10,000 and more in either direction.
+    exactly 0, and all else is what it would be if the key did not exist, gradients
+    too. Scores may be large, 10,000 or 10^10, in either direction, hidden ones as well.
 
     Example (B = H = T = D = 1, S = 2): q = 1, k = [0, ln 3], v = [10, 20] -> 17.5;
-    masked [True, False] -> 10; masked [False, False] -> 0.
+    masked [True, False] -> 10.
 
     Not allowed here: `torch.nn.functional.scaled_dot_product_attention` and
     `multi_head_attention_forward`, and what they call in `torch.ops.aten`. Your own
@@ -97,8 +97,8 @@ def sdpa(
         q: (B, H, T, D) queries.
         k: (B, H, S, D) keys.
         v: (B, H, S, D) values.
-        mask: boolean, True = may see, of a shape that broadcasts to (B, H, T, S); None:
-            every key is seen.
+        mask: boolean, True = may see, of a shape that broadcasts to (B, H, T, S); every
+            query sees at least one key. None: every key is seen.
         scale: factor on the scores; None: 1 / sqrt(D). 0 is a factor, too: every
             visible key weighs the same.
 
@@ -149,7 +149,7 @@ def grouped_attention(
     from the same keys and values.
 
     Query head h uses key and value head h // (H / K). With K = H this is `sdpa`, with K
-    = 1 multi-query attention. As there, a query that sees no key at all gets zeros.
+    = 1 multi-query attention.
 
     Example (H = 4, K = 2): the query heads 0, 1, 2, 3 read the key and value heads 0,
     0, 1, 1.
@@ -160,8 +160,8 @@ def grouped_attention(
         q: (B, H, T, D) queries.
         k: (B, K, S, D) keys; K divides H.
         v: (B, K, S, D) values.
-        mask: boolean, True = may see, of a shape that broadcasts to (B, 1, T, S); None:
-            every key is seen.
+        mask: boolean, True = may see, of a shape that broadcasts to (B, 1, T, S); every
+            query sees at least one key. None: every key is seen.
 
     Returns:
         (B, H, T, D).

@@ -56,28 +56,25 @@ def mask_by_loops(
     for b in range(B):
         for t in range(T):
             for s in range(S):
+                early = int(k_positions[b, s]) <= int(q_positions[b, t])
                 mine, other = (
-                    (int(x[b, i]) for x, i in zip(segments, (t, s), strict=True))
+                    (int(segments[0][b, t]), int(segments[1][b, s]))
                     if segments
                     else (1, 1)
                 )
-                mask[b, 0, t, s] = (
-                    mine > 0
-                    and mine == other
-                    and int(k_positions[b, s]) <= int(q_positions[b, t])
-                )
+                mask[b, 0, t, s] = early and mine == other
     return mask
 
 
 def groups_by_loops(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Grouped attention, head by head, by PyTorch's own; blind queries get zeros."""
+    """Grouped attention, head by head, by PyTorch's own."""
     size = q.shape[1] // k.shape[1]
     table = None if mask is None else mask[:, 0]
     heads = [
         F.scaled_dot_product_attention(q[:, h], k[:, h // size], v[:, h // size], table)
         for h in range(q.shape[1])
     ]
-    return torch.stack(heads, dim=1).nan_to_num(0.0)
+    return torch.stack(heads, dim=1)
 
 
 def whole_row(q: Tensor, blocks: Blocks) -> Tensor:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from . import reference
-from .checks import BLIND, BROKEN, lab
-from .mutants_sdpa import nan_where_blind
+from .checks import BROKEN, lab
+from .mutants_sdpa import average, scores_of
 
 
 @lab.mutant(
@@ -176,7 +176,7 @@ def mask_forgotten(q, k, v, mask=None):
     "that axis",
 )
 def not_repeated(q, k, v, mask=None):
-    return nan_where_blind(q, k, v, mask)
+    return average(scores_of(q, k, None), v, mask)
 
 
 @lab.mutant(
@@ -185,13 +185,4 @@ def not_repeated(q, k, v, mask=None):
 )
 def repeated_k_times(q, k, v, mask=None):
     k, v = (x.repeat_interleave(x.shape[1], dim=1) for x in (k, v))
-    return nan_where_blind(q, k, v, mask)
-
-
-@lab.mutant(
-    "grouped_attention",
-    "a query without any visible key is 0 / 0, NaN; your sdpa would give zeros",
-    section=BLIND,
-)
-def blind_in_groups(q, k, v, mask=None):
-    return nan_where_blind(q, _repeated(k, q.shape[1]), _repeated(v, q.shape[1]), mask)
+    return average(scores_of(q, k, None), v, mask)

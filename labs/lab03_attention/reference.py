@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from happyllm_support.model.attention import naive_attention
-from happyllm_support.model.masks import EVERYTHING, AttentionMask
+from happyllm_support.model.masks import AttentionMask
 from happyllm_support.model.online_attention import online_attention
 
 
@@ -25,16 +25,6 @@ def mask_from_positions(
     return AttentionMask(q_positions, k_positions, q_segments, k_segments).allowed()
 
 
-class _Table(AttentionMask):
-    """A mask that is given as the table that it makes."""
-
-    def __init__(self, table: Tensor) -> None:
-        self.__dict__["table"] = table
-
-    def allowed(self, rows: slice = EVERYTHING, columns: slice = EVERYTHING) -> Tensor:
-        return self.__dict__["table"][..., rows, columns]
-
-
 def sdpa(
     q: Tensor,
     k: Tensor,
@@ -42,13 +32,12 @@ def sdpa(
     mask: Tensor | None = None,
     scale: float | None = None,
 ) -> Tensor:
-    return naive_attention(q, k, v, None if mask is None else _Table(mask), scale=scale)
+    return naive_attention(q, k, v, mask, scale=scale)
 
 
 def split_heads(x: Tensor, n_head: int) -> Tensor:
-    return x.view(*x.shape[:2], n_head, x.shape[-1] // n_head).transpose(
-        1, 2
-    )  # as Attention._split
+    by_head = (*x.shape[:2], n_head, x.shape[-1] // n_head)
+    return x.view(by_head).transpose(1, 2)  # as Attention.project
 
 
 def join_heads(x: Tensor) -> Tensor:
@@ -67,6 +56,5 @@ def attend_online(
     k = v = q[:0]
     for keys, values in blocks:
         k, v = torch.cat([k, keys]), torch.cat([v, values])
-        yield online_attention(q[None, None], k[None, None], v[None, None], block=2)[
-            0, 0
-        ]
+        out = online_attention(q[None, None], k[None, None], v[None, None], block=2)
+        yield out[0, 0]

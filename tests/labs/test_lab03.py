@@ -33,11 +33,11 @@ def test_the_examples_of_the_docstrings(code):
     positions, segments = torch.tensor([[0, 0, 1]]), torch.tensor([[0, 1, 1]])
     mask = code["mask_from_positions"](positions, positions, segments, segments)
     assert mask.tolist() == [
-        [[[False, False, False], [False, True, False], [False, True, True]]]
+        [[[True, False, False], [False, True, False], [False, True, True]]]
     ]
 
     q, k, v = rows(1.0), rows(0.0, third), rows(10.0, 20.0)
-    for seen, want in ((None, 17.5), ([True, False], 10.0), ([False, False], 0.0)):
+    for seen, want in ((None, 17.5), ([True, False], 10.0)):
         mask = None if seen is None else torch.tensor([seen])
         assert code["sdpa"](q, k, v, mask).item() == pytest.approx(want)
 
@@ -69,14 +69,19 @@ def sdpa_with_infinity(q, k, v, mask=None, scale=None):
     scores = scores_of(q, k, scale)
     if mask is not None:
         scores = scores.masked_fill(~mask, -math.inf)
-    return scores.softmax(-1).nan_to_num(0.0) @ v
+    return scores.softmax(-1) @ v
 
 
-def sdpa_with_a_billion_added(q, k, v, mask=None, scale=None):
-    if mask is None:
-        return scores_of(q, k, scale).softmax(-1) @ v
-    weights = (scores_of(q, k, scale) + (~mask) * -1e9).softmax(-1)
-    return (weights * mask) @ v
+def sdpa_with_the_lowest_number(q, k, v, mask=None, scale=None):
+    scores = scores_of(q, k, scale)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    return scores.softmax(-1) @ v
+
+
+def sdpa_with_a_mask_of_logarithms(q, k, v, mask=None, scale=None):
+    bias = 0.0 if mask is None else mask.log()
+    return (scores_of(q, k, scale) + bias).softmax(-1) @ v
 
 
 def sdpa_scaling_the_queries(q, k, v, mask=None, scale=None):
@@ -84,8 +89,7 @@ def sdpa_scaling_the_queries(q, k, v, mask=None, scale=None):
     scores = torch.einsum("bhtd,bhsd->bhts", q, k)
     if mask is not None:
         scores = torch.where(mask, scores, -1e30)
-    weights = scores.softmax(-1)
-    return torch.matmul(weights if mask is None else torch.where(mask, weights, 0.0), v)
+    return torch.matmul(scores.softmax(-1), v)
 
 
 def sdpa_in_double(q, k, v, mask=None, scale=None):
@@ -104,19 +108,28 @@ def sdpa_on_flat_heads(q, k, v, mask=None, scale=None):
         if mask is None
         else torch.zeros_like(scores).masked_fill(~mask, -1e12)
     )
-    weights = torch.softmax(scores + bias, dim=3)
-    blind = 0.0 if mask is None else (~mask.any(-1, keepdim=True)).float()
-    return weights @ v * (1 - blind)
+    return torch.softmax(scores + bias, dim=3) @ v
+
+
+def sdpa_with_exponentials(q, k, v, mask=None, scale=None):
+    scores = scores_of(q, k, scale)
+    if mask is None:
+        mask = torch.ones_like(scores).bool()
+    top = scores.where(mask, -math.inf).amax(-1, keepdim=True)
+    powers = (scores - top).where(mask, 0.0).exp().where(mask, 0.0)
+    return powers / powers.sum(-1, keepdim=True) @ v
 
 
 @pytest.mark.parametrize(
     "code",
     [
         sdpa_with_infinity,
-        sdpa_with_a_billion_added,
+        sdpa_with_the_lowest_number,
+        sdpa_with_a_mask_of_logarithms,
         sdpa_scaling_the_queries,
         sdpa_in_double,
         sdpa_on_flat_heads,
+        sdpa_with_exponentials,
     ],
 )
 def test_right_attention_of_all_kinds_passes(code):
@@ -139,7 +152,7 @@ def grouped_by_folding(q, k, v, mask=None):
     scores = q @ k[:, :, None].mT / q.shape[-1] ** 0.5
     if mask is not None:
         scores = scores.masked_fill(~mask[:, :, None], -math.inf)
-    return (scores.softmax(-1).nan_to_num(0.0) @ v[:, :, None]).flatten(1, 2)
+    return (scores.softmax(-1) @ v[:, :, None]).flatten(1, 2)
 
 
 @pytest.mark.parametrize("code", [grouped_by_expanding, grouped_by_folding])
@@ -210,19 +223,28 @@ def test_right_online_attention_of_all_kinds_passes(code):
     assert verdict.status is Status.PASS, verdict.diagnosis
 
 
-def unscaled_and_nan(q, k, v, mask=None, scale=None):
-    return sdpa_with_nan(q, k, v, mask, 1.0 if scale is None else scale)
-
-
-def sdpa_with_nan(q, k, v, mask=None, scale=None):
+def sdpa_with_a_billion(q, k, v, mask=None, scale=None):
     scores = scores_of(q, k, scale)
-    return (scores if mask is None else scores.masked_fill(~mask, -math.inf)).softmax(
-        -1
-    ) @ v
+    if mask is not None:
+        scores = scores.masked_fill(mask == 0, -1e9)
+    return torch.einsum("bhts,bhsd->bhtd", scores.softmax(-1), v)
 
 
-def inverted_and_nan(q, k, v, mask=None, scale=None):
-    return sdpa_with_nan(q, k, v, None if mask is None else ~mask, scale)
+def unscaled_and_a_billion(q, k, v, mask=None, scale=None):
+    return sdpa_with_a_billion(q, k, v, mask, 1.0 if scale is None else scale)
+
+
+def inverted_and_a_billion(q, k, v, mask=None, scale=None):
+    return sdpa_with_a_billion(q, k, v, None if mask is None else ~mask, scale)
+
+
+def mask_without_padding(q_positions, k_positions, q_segments=None, k_segments=None):
+    seen = k_positions[:, None] <= q_positions[..., None]
+    if q_segments is not None:
+        seen &= (k_segments[:, None] == q_segments[..., None]) & (
+            k_segments[:, None] != 0
+        )
+    return seen[:, None]
 
 
 def by_d_model_and_unmasked(q, k, v, mask=None, scale=None):
@@ -244,7 +266,7 @@ def scale_or(q, k, v, mask=None, scale=None):
 def detached_weights(q, k, v, mask=None, scale=None):
     scores = scores_of(q, k, scale)
     scores = scores if mask is None else torch.where(mask, scores, -math.inf)
-    return scores.softmax(-1).nan_to_num(0.0).detach() @ v
+    return scores.softmax(-1).detach() @ v
 
 
 def top_forgotten(q, blocks):
@@ -298,8 +320,10 @@ def repeated_along_the_keys(q, k, v, mask=None):
         ("attend_online", top_of_the_first, "top_of_the_first_block"),
         ("grouped_attention", repeated_k_times, "repeated_k_times"),
         ("grouped_attention", repeated_along_the_keys, "not_repeated"),
-        ("sdpa", unscaled_and_nan, "unscaled"),
-        ("sdpa", inverted_and_nan, "inverted"),
+        ("mask_from_positions", mask_without_padding, "padding_sees_nothing"),
+        ("sdpa", sdpa_with_a_billion, "minus_a_billion"),
+        ("sdpa", unscaled_and_a_billion, "unscaled"),
+        ("sdpa", inverted_and_a_billion, "inverted"),
         ("sdpa", by_d_model_and_unmasked, "by_d_model"),
         ("attend_online", unscaled_and_overflowing, "online_unscaled"),
     ],

@@ -23,9 +23,7 @@ def mask_from_positions(q_positions, k_positions, q_segments=None, k_segments=No
             sees = [other <= place for other in k_positions[b].tolist()]
             if q_segments is not None:
                 mine = int(q_segments[b, t])
-                of_mine = [
-                    mine != 0 and other == mine for other in k_segments[b].tolist()
-                ]
+                of_mine = [other == mine for other in k_segments[b].tolist()]
                 sees = [a and c for a, c in zip(sees, of_mine, strict=True)]
             row.append(sees)
         rows.append([row])
@@ -35,18 +33,9 @@ def mask_from_positions(q_positions, k_positions, q_segments=None, k_segments=No
 def sdpa(q, k, v, mask=None, scale=None):
     scale = 1 / math.sqrt(q.size(3)) if scale is None else scale
     scores = torch.einsum("bhtd,bhsd->bhts", q, k) * scale
-    if mask is None:
-        return torch.einsum("bhts,bhsd->bhtd", softmax(scores), v)
-    seen = mask.expand_as(scores)
-    top = (
-        torch.where(seen, scores, torch.finfo(scores.dtype).min)
-        .amax(dim=3, keepdim=True)
-        .detach()
-    )
-    powers = torch.where(seen, torch.exp(torch.where(seen, scores - top, 0.0)), 0.0)
-    total = powers.sum(dim=3, keepdim=True)
-    sums = torch.einsum("bhts,bhsd->bhtd", powers, v)
-    return sums / torch.where(total > 0, total, 1.0)
+    if mask is not None:
+        scores = torch.where(mask, scores, -math.inf)
+    return torch.einsum("bhts,bhsd->bhtd", softmax(scores), v)
 
 
 def split_heads(x, n_head):
