@@ -168,13 +168,7 @@ def test_a_model_as_one_writes_it_passes(load):
             (TIE, "        self.lm_head.weight.data = self.tok_emb.weight.data\n"),
             "SharedMemory",
         ),
-        (
-            (
-                "nn.ModuleList([self.make(n_head, d_model) for _ in range(n_layer)])",
-                "[]",
-            ),
-            "PythonList",
-        ),
+        (("nn.ModuleList(blocks)", "[]"), "PythonList"),
         (
             (
                 "[self.make(n_head, d_model) for _ in range(n_layer)]",

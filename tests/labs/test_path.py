@@ -47,17 +47,16 @@ def sdpa(q, k, v, mask=None, scale=None):
     scores = q @ k.transpose(-2, -1)
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
-    return torch.nan_to_num(scores.softmax(-1)) @ v
+    return scores.softmax(-1) @ v
 """,
         """
 import torch
 
 def sdpa(q, k, v, mask=None, scale=None):
     scores = q @ k.transpose(-2, -1) * (q.shape[-1] ** -0.5 if scale is None else scale)
-    if mask is None:
-        return scores.softmax(-1) @ v
-    weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(-1)
-    return weights.masked_fill(~mask, 0) @ v
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    return scores.softmax(-1) @ v
 """,
         "the scores are not divided by sqrt(head_dim)",
     ),
