@@ -53,6 +53,13 @@ CUT_OFF = """() => {
     .filter(e => e.offsetParent && e.getBoundingClientRect().right > edge);
   return out.map(e => `cut off at the right: ${e.textContent.trim().slice(0, 60)}`);
 }"""
+LISTINGS = """() => {
+  document.querySelectorAll('details').forEach(e => { e.open = true; });
+  const wide = [...document.querySelectorAll('.bd-article div.highlight pre')]
+    .filter(e => e.scrollWidth > e.clientWidth);
+  return wide.map(e => `a listing scrolls sideways, ${e.scrollWidth} in ` +
+    `${e.clientWidth} pixels: ${e.textContent.trim().slice(0, 60)}`);
+}"""
 NO_ALT = """() => [...document.querySelectorAll('img')]
   .filter(e => !(e.getAttribute('alt') || '').trim())
   .map(e => `image without a text: ${e.getAttribute('src').slice(0, 80)}`)"""
@@ -199,6 +206,8 @@ def test_page(views: list[View], document: str) -> None:
             *page.evaluate(CUT_OFF),
             *page.evaluate(NO_ALT),
         ]
+        if view.size == "desktop":
+            found += page.evaluate(LISTINGS)
         shown = page.evaluate(THEME)
         found += [f"the theme is {shown!r}"] if shown != view.theme else []
         problems += [
@@ -217,6 +226,29 @@ def test_listings_of_source_code(browser: Any, base_url: str, html: Path) -> Non
             assert not view.problems and not sideways, (
                 f"{path.name}: {view.problems} {sideways}"
             )
+
+
+@pytest.mark.parametrize("width", [1280, 1440, 1920])
+def test_a_line_of_88_columns_fits(browser: Any, base_url: str, width: int) -> None:
+    """In every kind of listing, with a typeface whose letters are 0.61 em wide."""
+    widen = """() => {
+      for (const pre of document.querySelectorAll('.bd-article div.highlight pre')) {
+        const size = parseFloat(getComputedStyle(pre).fontSize);
+        const line = document.createElement('div');
+        line.style.width = `${88 * 0.61 * size}px`;
+        line.textContent = 'a line of 88 columns';
+        pre.replaceChildren(line);
+      }
+    }"""
+    with opened(browser, base_url) as view:
+        view.page.set_viewport_size({"width": width, "height": 900})
+        for address in (
+            "chapters/04_gpt2.html",
+            "book/teachers.html",
+            "_modules/happyllm_support/files.html",
+        ):
+            page = view.open(address)
+            assert page.evaluate(f"({widen})() || ({LISTINGS})()") == [], address
 
 
 def test_first_page_leads_to_the_book(browser: Any, base_url: str) -> None:
