@@ -1,5 +1,5 @@
-"""The from-scratch encoder: text -> pieces -> token ids, with everything that was
-worked out once remembered.
+"""The from-scratch encoder: text -> pieces -> token ids, with what was worked out
+lately remembered.
 
 Merging is slow in Python, but text repeats itself: a table from piece to ids answers
 almost always. What is left is finding the pieces, and there a second table helps.
@@ -8,10 +8,11 @@ so text falls apart into *words*, whitespace with the visible characters behind 
 the pieces of a word are the same wherever it stands. Finding words is several times
 faster than finding pieces:
 
-    "the cat, the cat" -> "the" " cat," " the" " cat" -> ids of each from the table, chained
+    "the cat, the cat" -> "the" " cat," " the" " cat" -> ids of each, chained
 
 Both tables are dictionaries whose `__missing__` does the work, so that a hit runs no
-Python code at all.
+Python code at all. They are small, and forget what has not been asked for lately, so
+that a stream of words that are all new does not fill the memory.
 """
 
 from __future__ import annotations
@@ -31,11 +32,10 @@ from happyllm_support.text.tokenizer.pretokenize import (
 # What \s is to the `regex` library, tiktoken and Hugging Face; Python's own \s has
 # U+001C to U+001F besides.
 _SPACE = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-_find_words = re.compile(
-    rf" [^{_SPACE}]+|[{_SPACE}]*[^{_SPACE}]+|[{_SPACE}]+"
-).findall  # the first is only for speed
+# The first alternative is only for speed.
+_find_words = re.compile(rf" [^{_SPACE}]+|[{_SPACE}]*[^{_SPACE}]+|[{_SPACE}]+").findall
 
-_REMEMBERED_LENGTH = 48  # characters; longer pieces and words hardly come twice
+_LONGEST_KEPT = 48  # characters; longer pieces and words hardly come twice
 
 
 class BPEEncoder:
@@ -45,8 +45,8 @@ class BPEEncoder:
         model: merges, pattern and byte tokens. Every token must be what its own bytes
             merge to, as it is after training (see
             `happyllm_support.text.tokenizer.formats.gpt2_files.check_merges`).
-        cache_size: entries that each of the two tables may hold; the older half is
-            dropped when one is full.
+        cache_size: entries that each of the two tables may hold; what was not asked for
+            lately is dropped when one is full.
         merge_bytes: a replacement for the merging of one piece, bytes -> ids.
     """
 
@@ -54,13 +54,11 @@ class BPEEncoder:
         self,
         model: BPEModel,
         *,
-        cache_size: int = 1 << 17,
+        cache_size: int = 1 << 14,
         merge_bytes: Callable[[bytes], list[int]] | None = None,
     ) -> None:
         if cache_size < 2:
-            raise ValueError(
-                f"cache_size is {cache_size}; at least 2 entries are needed"
-            )
+            raise ValueError(f"cache_size is {cache_size}; expected at least 2 entries")
         self.table: MergeTable = {pair: 256 + k for k, pair in enumerate(model.merges)}
         self.merge_bytes = merge_bytes or self._merge_bytes
         self._to_byte_ids = bytes_to_ids(model.byte_ids)
@@ -70,8 +68,8 @@ class BPEEncoder:
         }
         self._pattern = compile_pattern(model.pattern)
         self._has_words = model.pattern in PATTERNS.values()
-        self._pieces = _Remembered(self._encode_piece, cache_size)
-        self._words = _Remembered(self._encode_word, cache_size)
+        self._pieces = _LatelyUsed(self._encode_piece, cache_size)
+        self._words = _LatelyUsed(self._encode_word, cache_size)
 
     def encode_ordinary(self, text: str) -> list[int]:
         """Encode `text`, in which special tokens are text like any other.
@@ -89,13 +87,9 @@ class BPEEncoder:
             )
         )
 
-    def cached_entries(self) -> int:
-        """Return how many pieces and words are remembered."""
-        return len(self._pieces) + len(self._words)
-
     def _encode_word(self, word: str) -> tuple[int, ...]:
         pieces = self._pattern.findall(word)
-        if len(pieces) == 1:
+        if len(pieces) == 1:  # no need to keep it in both tables
             return self._pieces[word]
         return tuple(chain.from_iterable(map(self._pieces.__getitem__, pieces)))
 
@@ -108,22 +102,26 @@ class BPEEncoder:
         return merge_piece(self._to_byte_ids(piece), self.table)
 
 
-class _Remembered(dict[str, tuple[int, ...]]):
-    """A table that works out what it lacks, keeps it if it is short, and never holds
-    more than `limit` entries.
+class _LatelyUsed(dict[str, tuple[int, ...]]):
+    """A table that works out what it lacks and keeps it if it is short.
+
+    It holds at most `limit` entries in two halves. When the first one is full, it takes
+    the place of the second, of which only what was asked for meanwhile is kept. So what
+    is frequent stays.
     """
 
     def __init__(self, work_out: Callable[[str], tuple[int, ...]], limit: int) -> None:
         super().__init__()
         self._work_out = work_out
-        self._limit = limit
+        self._half = limit // 2
+        self._older: dict[str, tuple[int, ...]] = {}
 
     def __missing__(self, text: str) -> tuple[int, ...]:
-        ids = self._work_out(text)
-        if len(text) <= _REMEMBERED_LENGTH:
-            if len(self) >= self._limit:
-                for old in list(self)[: self._limit // 2]:
-                    self.pop(old, None)  # another thread may have been here
+        ids = self._older.get(text) or self._work_out(text)
+        if len(text) <= _LONGEST_KEPT:
+            if len(self) >= self._half:
+                self._older = dict(self)
+                self.clear()
             self[text] = ids
         return ids
 
