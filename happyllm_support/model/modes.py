@@ -67,11 +67,16 @@ def set_dropout(model: nn.Module | LanguageModel, probability: float) -> None:
     Raises:
         ValueError: no probability.
     """
-    number = isinstance(probability, int | float)  # pyright: ignore[reportUnnecessaryIsInstance]
-    if not number or not 0.0 <= probability < 1.0:
-        raise ValueError(f"dropout is {probability!r}; expected 0 to below 1")
+    check_dropout(probability)
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = probability
         elif isinstance(module, Attention):
             module.dropout = probability
+
+
+def check_dropout(probability: float) -> None:
+    """Raise ValueError for what is no probability below 1."""
+    number = isinstance(probability, int | float)  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not number or not 0.0 <= probability < 1.0:
+        raise ValueError(f"dropout is {probability!r}; expected 0 to below 1")

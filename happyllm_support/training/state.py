@@ -27,6 +27,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from happyllm_support.model.language_model import LanguageModel
+from happyllm_support.model.modes import set_dropout
 from happyllm_support.text.shards.batches import Batch
 from happyllm_support.training.optim import build_optimizer
 from happyllm_support.training.step import TrainConfig
@@ -50,11 +51,10 @@ class Resumable(Protocol):
 class TrainState:
     """A run between two steps; new, it is one before the first.
 
-    How the model is run (its kernel, its dropout) is no part of it, nor are its
-    weights: both are the model's own.
+    The weights are no part of it, they are the model's own.
 
     Args:
-        model: what to train.
+        model: what to train; gets the dropout of the configuration.
         batches: where each step takes its micro-batches from.
         config: of the run.
 
@@ -72,6 +72,8 @@ class TrainState:
         batches: Iterable[Batch],
         config: TrainConfig,
     ) -> None:
+        if config.dropout is not None:
+            set_dropout(model, config.dropout)
         self.step = 0
         self.optimizer = build_optimizer(model, config)
         self.batches, self.config = batches, config

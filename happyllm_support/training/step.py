@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from happyllm_support.model.language_model import LanguageModel, device_of
-from happyllm_support.model.modes import training_mode
+from happyllm_support.model.modes import check_dropout, training_mode
 from happyllm_support.text.shards.batches import Batch
 from happyllm_support.training.loss import Precision, batch_loss, read_back
 from happyllm_support.training.optim import (
@@ -51,6 +51,8 @@ class TrainConfig(OptimizerConfig):
         micro_batches: batches that make one step (of each rank).
         precision: "fp32", or "bf16": matrices are multiplied in bf16, while weights,
             gradients, norms and the loss stay in fp32.
+        dropout: probability that the model drops numbers (see `modes.set_dropout`);
+            None leaves it as it is.
         seed: of dropout. The initial weights and the order of the batches have seeds of
             their own.
     """
@@ -61,6 +63,7 @@ class TrainConfig(OptimizerConfig):
     grad_clip: float = 1.0
     micro_batches: int = 1
     precision: Precision = "fp32"
+    dropout: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -76,6 +79,8 @@ class TrainConfig(OptimizerConfig):
                 raise ValueError(
                     f"{name} is {getattr(self, name)}; expected at least {least}"
                 )
+        if self.dropout is not None:
+            check_dropout(self.dropout)
         if self.precision not in get_args(Precision):
             raise ValueError(
                 f"precision is {self.precision!r}; expected one of "

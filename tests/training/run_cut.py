@@ -27,9 +27,11 @@ MODELS = {"gpt2": gpt2, "llama2": llama}
 
 
 def beginning(name):
-    model = MODELS[name](dropout=0.1)
+    model = MODELS[name]()
     batches = token_batches(3, drop_last=False, seed=4)
-    config = TrainConfig(steps=STEPS, lr=1e-2, warmup_steps=2, micro_batches=2, seed=7)
+    config = TrainConfig(
+        steps=STEPS, lr=1e-2, warmup_steps=2, micro_batches=2, dropout=0.1, seed=7
+    )
     return model, TrainState(model, batches, config)
 
 

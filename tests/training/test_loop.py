@@ -193,3 +193,15 @@ def test_training_without_gradients_is_refused():
     with torch.no_grad(), pytest.raises(ValueError, match=message):
         train(model, token_batches(), TrainConfig(steps=1, lr=1e-3))
     assert torch.equal(model.tok_emb.weight, before)
+
+
+def test_the_dropout_of_a_run_is_that_of_its_configuration():
+    dropouts = []
+    for own, given in ((0.0, 0.3), (0.3, None), (0.3, 0.0)):
+        model = gpt2(dropout=own)
+        config = TrainConfig(steps=2, lr=1e-3, dropout=given, seed=1)
+        records = train(model, token_batches(seed=1), config)
+        dropouts.append(([r.loss for r in records], model.dropout.p))
+    (from_run, _), (from_model, _), (none, p) = dropouts
+    assert from_run == from_model != none
+    assert [p for _, p in dropouts] == [0.3, 0.3, 0.0] and p == 0.0

@@ -236,6 +236,7 @@ def test_a_device_without_bf16_is_named():
         ({"micro_batches": 0}, "micro_batches is 0; expected at least 1"),
         ({"seed": -1}, "seed is -1; expected at least 0"),
         ({"precision": "fp8"}, "precision is 'fp8'; expected one of fp32, bf16"),
+        ({"dropout": 1.0}, "dropout is 1.0; expected 0 to below 1"),
         ({"lr": -1.0}, "lr is -1.0"),
     ],
 )
