@@ -22,10 +22,8 @@ import tokenizers
 
 from benchmarks.compare import Comparison, Measurement, alternate, timed
 from happyllm_support.text.tokenizer.encoder import BPEEncoder
-from happyllm_support.text.tokenizer.formats.huggingface import (
-    to_huggingface,
-    to_tiktoken,
-)
+from happyllm_support.text.tokenizer.formats.huggingface import to_huggingface
+from happyllm_support.text.tokenizer.formats.tiktoken import to_tiktoken
 from happyllm_support.text.tokenizer.tokenizer import Tokenizer
 
 GPT2 = ("gpt2/encoder.json", "gpt2/vocab.bpe")

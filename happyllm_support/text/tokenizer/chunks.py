@@ -169,7 +169,7 @@ def _documents(source: TextSource) -> Iterator[Iterable[str]]:
     """Yield every document as an iterable of blocks of text."""
     if isinstance(source, str):
         raise ValueError(
-            f"source is the bare string {source[:40]!r}; pass Path(...) for a file, "
+            f"source is the string {source[:40]!r}; expected Path(...) for a file, "
             "[text] for a document"
         )
     for number, item in enumerate(
@@ -183,7 +183,7 @@ def _documents(source: TextSource) -> Iterator[Iterable[str]]:
         except UnicodeEncodeError as error:
             raise ValueError(
                 f"document {number} is not valid Unicode: lone surrogate "
-                f"U+{ord(item[error.start]):04X} at character "
-                f"{error.start:,}; text must encode to UTF-8"
+                f"U+{ord(item[error.start]):04X} at character {error.start:,}; "
+                "expected text that has UTF-8"
             ) from None
         yield (item[i : i + CHUNK_CHARS] for i in range(0, len(item), CHUNK_CHARS))

@@ -38,13 +38,13 @@ class TokenWidget:
         names = [name for name, pattern in PATTERNS.items() if pattern == model.pattern]
         if not names:
             raise ValueError(
-                f"the widget knows the patterns {', '.join(PATTERNS)}, not "
-                f"{model.pattern[:40]!r}"
+                f"pattern is {model.pattern[:40]!r}; expected {' or '.join(PATTERNS)}, "
+                "the ones that the widget knows"
             )
         if len(model.merges) > MAX_MERGES:
             raise ValueError(
-                f"{len(model.merges):,} merges are too many for a page; allowed are "
-                f"{MAX_MERGES:,}"
+                f"{len(model.merges):,} merges are too many for a page; expected at "
+                f"most {MAX_MERGES:,}"
             )
         self._model = model
         self._text = text
@@ -79,15 +79,12 @@ class TokenWidget:
             ),
             "DATA": data,
         }
-        return re.sub(
-            "@([A-Z_]+)@", lambda key: values[key[1]], template
-        )  # in one pass: the text may hold such a key
+        # in one pass: the text may hold such a key
+        return re.sub("@([A-Z_]+)@", lambda key: values[key[1]], template)
 
 
 def chip(token: bytes, token_id: int) -> str:
-    """One token as HTML: its text, or its bytes where they are no whole characters, and
-    its id.
-    """
+    """Return one token as HTML: its id, and its text, or bytes that are none."""
     try:
         text = token.decode("utf-8").replace(" ", "␣").replace("\n", "⏎")
     except UnicodeDecodeError:

@@ -5,29 +5,23 @@ text; `backend="python"` is the encoder written for this course. Both give the s
 with one reservation: which code points count as letters is decided by the Unicode
 tables of the libraries, and for letters that entered Unicode in the last years these
 may differ. Decoding never depends on that.
-
-Two inputs are dealt with before tiktoken sees them, because it would not give an exact
-answer:
-
-- a run of a million whitespace characters overflows the stack of its pattern engine (a
-  panic, no exception);
-- a lone surrogate (half a UTF-16 pair, which UTF-8 cannot express) would silently
-  become U+FFFD.
 """
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from numbers import Integral
 from os import PathLike
 from typing import Literal
 
+from happyllm_support.text.tokenizer.backends import (
+    Backend,
+    OrdinaryEncoder,
+    without_surrogates,
+)
 from happyllm_support.text.tokenizer.bpe import BPEModel
-from happyllm_support.text.tokenizer.encoder import BPEEncoder
 from happyllm_support.text.tokenizer.formats.gpt2_files import load_gpt2_files
-from happyllm_support.text.tokenizer.formats.tiktoken import core_of
 from happyllm_support.text.tokenizer.streaming import (
     SettledText,
     SpecialSplitter,
@@ -39,18 +33,10 @@ from happyllm_support.text.tokenizer.tokenizer_file import (
     save_model,
 )
 
-logger = logging.getLogger(__name__)
-
-Backend = Literal["tiktoken", "python"]
 AllowedSpecial = Literal["all"] | Collection[str]
 
-# tiktoken panics at a run of about a million whitespace characters. Runs of twice this
-# length are always kept from it, runs shorter than this never.
-_LONG_RUN = 1 << 18
-_SURROGATES = re.compile("[\ud800-\udfff]")
-_ESCAPED_BYTES = re.compile(
-    "([\udc80-\udcff]+)"
-)  # what the error handler "surrogateescape" makes of invalid bytes
+# what the error handler "surrogateescape" makes of invalid bytes
+_ESCAPED_BYTES = re.compile("([\udc80-\udcff]+)")
 
 
 class Tokenizer:
@@ -67,10 +53,6 @@ class Tokenizer:
     """
 
     def __init__(self, model: BPEModel, backend: Backend = "tiktoken") -> None:
-        if backend not in ("tiktoken", "python"):
-            raise ValueError(
-                f"backend {backend!r} is unknown; use 'tiktoken' or 'python'"
-            )
         self.model = model
         self.special_tokens = dict(
             sorted(model.special_tokens.items(), key=lambda item: item[1])
@@ -81,24 +63,16 @@ class Tokenizer:
         self.eos_id = self.special_tokens.get(
             "<|eos|>", self.special_tokens.get("<|endoftext|>")
         )
-        self._bytes = dict(
-            enumerate(model.token_bytes)
-        )  # a list would take negative ids
-        if len(set(model.token_bytes[: 256 + len(model.merges)])) < 256 + len(
-            model.merges
-        ):
+        # a list would take negative ids
+        self._bytes = dict(enumerate(model.token_bytes))
+        n_ordinary = 256 + len(model.merges)
+        if len(set(model.token_bytes[:n_ordinary])) < n_ordinary:
             raise ValueError(
-                "two merges make the same token; every token must be made by one merge "
-                "only"
+                "two merges make the same token; expected one merge for each token"
             )
-        core = core_of(model) if backend == "tiktoken" else None
-        self.backend: Backend = "python" if core is None else "tiktoken"
-        self._python = BPEEncoder(
-            model, merge_bytes=core.encode_single_piece if core else None
-        )
-        self._encode: Callable[[str], list[int]] = (
-            core.encode_ordinary if core else self._python.encode_ordinary
-        )
+        self._ordinary = OrdinaryEncoder(model, backend)
+        self._encode_ordinary = self._ordinary.encode
+        self.backend: Backend = self._ordinary.backend
 
     @classmethod
     def load(
@@ -162,17 +136,14 @@ class Tokenizer:
                 where the vocabulary has none.
         """
         plain = not (allowed_special or add_bos or add_eos) and errors == "strict"
-        if plain and (len(text) < 2 * _LONG_RUN or not _has_long_run(text)):
-            try:  # the common case, on the shortest way
-                return self._encode(text)
-            except BaseException as error:
-                return self._recover(text, error)
+        if plain:  # the common case, on the shortest way
+            return self._encode_ordinary(text)
         allowed = self._allowed(allowed_special)
         ids = [self._required("<|bos|>", self.bos_id)] if add_bos else []
-        text = _without_surrogates(text, errors)
+        text = without_surrogates(text, errors)
         for part in SpecialSplitter(allowed).split(text) if allowed else (text,):
             if isinstance(part, str):
-                ids += self._encode_text(part)
+                ids += self._encode_ordinary(part)
             else:
                 ids.append(part)
         if add_eos:
@@ -225,11 +196,11 @@ class Tokenizer:
         settled = SettledText(self.model.pattern)
         for part in _parts(chunks, allowed, errors):
             if isinstance(part, str):
-                yield from self._encode_text(settled.push(part))
+                yield from self._encode_ordinary(settled.push(part))
             else:
-                yield from self._encode_text(settled.flush())
+                yield from self._encode_ordinary(settled.flush())
                 yield part
-        yield from self._encode_text(settled.flush())
+        yield from self._encode_ordinary(settled.flush())
         yield from eos
 
     def encode_bytes(self, data: bytes) -> list[int]:
@@ -242,9 +213,11 @@ class Tokenizer:
             _ESCAPED_BYTES.split(data.decode("utf-8", "surrogateescape"))
         ):
             if number % 2 == 0:
-                ids += self._encode_text(part)
+                ids += self._encode_ordinary(part)
             else:
-                ids += self._python.merge_bytes(part.encode("utf-8", "surrogateescape"))
+                ids += self._ordinary.merge_bytes(
+                    part.encode("utf-8", "surrogateescape")
+                )
         return ids
 
     # ---- ids to text ----
@@ -268,7 +241,7 @@ class Tokenizer:
         return self.decode_bytes(ids).decode("utf-8", errors)
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
-        """Return the bytes of `ids`; `ValueError` names an id outside the vocabulary."""
+        """Return the bytes of `ids`; `ValueError` names one outside the vocabulary."""
         try:
             return b"".join(map(self._bytes.__getitem__, ids))
         except KeyError as error:
@@ -292,41 +265,18 @@ class Tokenizer:
 
     # ---- inside ----
 
-    def _encode_text(self, text: str) -> list[int]:
-        try:
-            if len(text) >= 2 * _LONG_RUN and _has_long_run(text):
-                return self._python.encode_ordinary(text)
-            return self._encode(text)
-        except BaseException as error:
-            return self._recover(text, error)
-
-    def _recover(self, text: str, error: BaseException) -> list[int]:
-        """Turn a failed encoding into the right error, or into ids where only
-        tiktoken's pattern engine gave up.
-        """
-        if isinstance(error, UnicodeEncodeError):
-            _without_surrogates(text, "strict")
-        if type(error).__name__ != "PanicException":
-            raise error
-        logger.warning(
-            "tiktoken's pattern engine gave up on a text of %d characters; ours takes "
-            "over",
-            len(text),
-        )
-        return self._python.encode_ordinary(text)
-
     def _allowed(self, allowed_special: AllowedSpecial) -> dict[str, int]:
         if allowed_special == "all":
             return self.special_tokens
         known = ", ".join(self.special_tokens) or "none"
         if isinstance(allowed_special, str):
             raise ValueError(
-                f"allowed_special is {allowed_special!r}; give 'all' or a collection "
-                f"of: {known}"
+                f"allowed_special is {allowed_special!r}; expected 'all' or a "
+                f"collection of: {known}"
             )
         for token in allowed_special:
             if token not in self.special_tokens:
-                raise ValueError(f"unknown special token {token!r}; known: {known}")
+                raise ValueError(f"unknown special token {token!r}; expected {known}")
         return {token: self.special_tokens[token] for token in allowed_special}
 
     def _required(self, name: str, token: int | None) -> int:
@@ -340,22 +290,20 @@ class Tokenizer:
     def _range_message(self, token: object) -> str:
         if not isinstance(token, Integral):  # iterating over a tensor gives tensors
             return (
-                f"{token!r} is a {type(token).__name__} and no id; give whole "
+                f"{token!r} is a {type(token).__name__} and no id; expected whole "
                 "numbers, as `.tolist()` returns them"
             )
         return (
-            f"id {token!r} is out of range; vocab_size is {self.vocab_size}, so 0 "
-            f"to {self.vocab_size - 1} are allowed"
+            f"id {token!r} is out of range; expected 0 to {self.vocab_size - 1}, as "
+            f"vocab_size is {self.vocab_size}"
         )
 
     def __repr__(self) -> str:
         return f"Tokenizer(vocab_size={self.vocab_size}, backend={self.backend!r})"
 
     def __reduce__(self) -> tuple[type[Tokenizer], tuple[BPEModel, Backend]]:
-        return Tokenizer, (
-            self.model,
-            self.backend,
-        )  # the compiled core is built again in the other process
+        # the compiled core is built again in the other process
+        return Tokenizer, (self.model, self.backend)
 
 
 def _parts(
@@ -365,7 +313,7 @@ def _parts(
     splitter = SpecialSplitter(allowed) if allowed else None
     position = 0
     for chunk in chunks:
-        text = _without_surrogates(chunk, errors, position)
+        text = without_surrogates(chunk, errors, position)
         position += len(chunk)
         if splitter:
             yield from splitter.push(text)
@@ -373,33 +321,3 @@ def _parts(
             yield text
     if splitter:
         yield from splitter.flush()
-
-
-def _without_surrogates(text: str, errors: str, position: int = 0) -> str:
-    """Return `text` if it has no lone surrogate; otherwise replace or refuse them, as
-    `errors` says.
-    """
-    if errors not in ("strict", "replace"):
-        raise ValueError(f"errors is {errors!r}; use 'strict' or 'replace'")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        if errors == "replace":
-            return _SURROGATES.sub("\ufffd", text)
-        raise ValueError(
-            f"lone surrogate U+{ord(text[error.start]):04X} at position "
-            f"{position + error.start}: it is no character "
-            "and has no UTF-8; remove it, or pass errors='replace' to make it U+FFFD"
-        ) from None
-    return text
-
-
-def _has_long_run(text: str) -> bool:
-    """Whether whitespace runs on for about `_LONG_RUN` characters; looks at few
-    characters of ordinary text.
-    """
-    starts = range(0, len(text) - _LONG_RUN + 1, _LONG_RUN)
-    return any(
-        text[start].isspace() and text[start : start + _LONG_RUN].isspace()
-        for start in starts
-    )

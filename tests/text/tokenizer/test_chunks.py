@@ -205,7 +205,7 @@ def test_find_cut(text: str, stop: int, cut: int | None) -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("text.txt", "bare string"),
+        ("text.txt", "source is the string 'text.txt'; expected Path(...) for a file"),
         (
             ["fine", "bad \ud83d"],
             "document 1 is not valid Unicode: lone surrogate U+D83D at character 4",

@@ -12,8 +12,6 @@ from small_bpe import MIXED, small_model, small_tokenizer, texts
 
 from happyllm_support.text.tokenizer import tokenizer as tokenizer_module
 from happyllm_support.text.tokenizer.bpe import DEFAULT_SPECIALS, BPEModel
-from happyllm_support.text.tokenizer.encoder import BPEEncoder
-from happyllm_support.text.tokenizer.pretokenize import GPT2_PATTERN
 from happyllm_support.text.tokenizer.streaming import SettledText
 from happyllm_support.text.tokenizer.tokenizer import Tokenizer
 
@@ -98,11 +96,11 @@ def test_longer_special_token_wins(tokenizer):
     [
         (
             lambda t: t.encode("x", allowed_special={"<|foo|>"}),
-            r"unknown special token '<\|foo\|>'; known: <\|pad\|>, <\|b",
+            r"unknown special token '<\|foo\|>'; expected <\|pad\|>, <\|b",
         ),
         (
             lambda t: t.encode("x", allowed_special="<|eos|>"),
-            r"allowed_special is '<\|eos\|>'; give 'all' or a",
+            r"allowed_special is '<\|eos\|>'; expected 'all' or a",
         ),
         (
             lambda t: list(t.encode_iterable(["x"], allowed_special=["?"])),
@@ -122,17 +120,17 @@ def test_longer_special_token_wins(tokenizer):
         ),
         (
             lambda t: t.encode("x", errors="ignore"),
-            r"errors is 'ignore'; use 'strict' or 'replace'",
+            r"errors is 'ignore'; expected 'strict' or 'replace'",
         ),
         (
             lambda t: t.decode([97, -1]),
-            r"id -1 is out of range; vocab_size is \d+, so 0 to \d+ are allowed",
+            r"id -1 is out of range; expected 0 to \d+, as vocab_size is \d+",
         ),
         (lambda t: t.decode_bytes([t.vocab_size]), r"id \d+ is out of range"),
         (lambda t: list(t.decode_stream([10**9])), r"id 1000000000 is out of range"),
         (
             lambda t: t.decode([1.5]),
-            r"1\.5 is a float and no id; give whole numbers, as `\.tolist\(\)` returns them",
+            r"1\.5 is a float and no id; expected whole numbers, as `\.tolist\(\)`",
         ),
         (
             lambda t: t.decode(np.array([97, 10**6])),
@@ -168,57 +166,6 @@ def test_lone_surrogates_are_replaced_when_asked(tokenizer):
     assert list(
         tokenizer.encode_iterable(["a\ud83d", "\ude00"], errors="replace")
     ) == tokenizer.encode("a\ufffd\ufffd")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        " " * 1_000_000 + "x",
-        "x\n" + "\n" * 1_100_000 + "x",
-        "\u3000 \t" * 400_000,
-        "a " * 300_000,
-    ],
-)
-def test_a_million_spaces(text, capfd):
-    for pattern in ("bilingual", "gpt2"):
-        tokenizer = Tokenizer(small_model(pattern))
-        ids = tokenizer.encode(text)
-        assert tokenizer.decode(ids) == text
-        assert list(tokenizer.encode_iterable([text[:7], text[7:]])) == ids
-    assert capfd.readouterr().err == ""  # a panic would have printed a stack trace
-
-
-def test_long_runs_take_the_way_that_cannot_panic(monkeypatch):
-    monkeypatch.setattr(tokenizer_module, "_LONG_RUN", 10)
-    tokenizer, plain = Tokenizer(small_model()), Tokenizer(small_model(), "python")
-    monkeypatch.setattr(
-        tokenizer, "_encode", lambda text: pytest.fail("sent to tiktoken")
-    )
-    for text in ("x" + " " * 30, "the cat\n" * 3 + "\n" * 40 + "the", "\t" * 25):
-        assert tokenizer.encode(text) == plain.encode(text)
-    with pytest.raises(ValueError, match="position 30"):
-        tokenizer.encode(" " * 30 + "\ud800")
-
-
-def test_a_panic_is_answered_by_our_encoder(monkeypatch):
-    class PanicException(BaseException):
-        pass
-
-    def panic(text):
-        raise PanicException
-
-    def interrupt(text):
-        raise KeyboardInterrupt
-
-    tokenizer = Tokenizer(small_model())
-    expected = tokenizer.encode(MIXED)
-    monkeypatch.setattr(tokenizer, "_encode", panic)
-    assert (
-        tokenizer.encode(MIXED) == expected == list(tokenizer.encode_iterable([MIXED]))
-    )
-    monkeypatch.setattr(tokenizer, "_encode", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        tokenizer.encode(MIXED)
 
 
 @pytest.mark.parametrize("pattern", ["bilingual", "gpt2", r"[a-z]+ [a-z]+|\S"])
@@ -298,23 +245,6 @@ def test_it_travels_to_other_processes(tokenizer):
     )
 
 
-def test_backends_that_cannot_be(caplog):
-    with pytest.raises(
-        ValueError, match="backend 'rust' is unknown; use 'tiktoken' or 'python'"
-    ):
-        Tokenizer(small_model(), "rust")
-    nullable = BPEModel(merges=(), pattern=r"\p{L}*")
-    tokenizer = Tokenizer(nullable)
-    assert tokenizer.backend == "python" and "can match the empty string" in caplog.text
-    assert tokenizer.decode(tokenizer.encode("a, b")) == "a, b"
-    with pytest.raises(ValueError, match="two merges make the same token"):
+def test_two_merges_may_not_make_the_same_token():
+    with pytest.raises(ValueError, match="two merges make the same token; expected"):
         Tokenizer(BPEModel(merges=((1, 2), (256, 3), (2, 3), (1, 258)), pattern="gpt2"))
-
-
-def test_the_default_really_runs_in_tiktoken(monkeypatch):
-    monkeypatch.setattr(
-        BPEEncoder, "encode_ordinary", lambda self, text: pytest.fail("ran in Python")
-    )
-    assert Tokenizer(BPEModel(merges=((97, 98),), pattern=GPT2_PATTERN)).encode(
-        "abc"
-    ) == [256, 99]

@@ -34,31 +34,15 @@ BYTE_TO_CHARACTER: dict[int, str] = {
 _TO_CHARACTERS = str.maketrans(
     {chr(byte): character for byte, character in BYTE_TO_CHARACTER.items()}
 )
-_CHARACTER_TO_BYTE = {character: byte for byte, character in BYTE_TO_CHARACTER.items()}
 
 GPT2_HEADER = "#version:"
-_MARKER = re.compile(
-    r"<\|?[\w-]+\|?>"
-)  # GPT-2's files do not say which tokens are special; this is how they look
+# GPT-2's files do not say which tokens are special; this is how they look.
+_MARKER = re.compile(r"<\|?[\w-]+\|?>")
 
 
 def token_to_string(token: bytes) -> str:
     """Write a token as GPT-2's files do: `b" caf\\xc3\\xa9"` -> `"ĠcafÃ©"`."""
     return token.decode("latin-1").translate(_TO_CHARACTERS)
-
-
-def string_to_token(string: str) -> bytes:
-    """Read a token that was written by `token_to_string`.
-
-    Raises:
-        ValueError: a character that stands for no byte.
-    """
-    try:
-        return bytes(map(_CHARACTER_TO_BYTE.__getitem__, string))
-    except KeyError as error:
-        raise ValueError(
-            f"token {string!r} holds {error.args[0]!r}, which stands for no byte"
-        ) from None
 
 
 def load_gpt2_files(
@@ -128,8 +112,8 @@ def model_from_strings(
         token = left_over.pop(BYTE_TO_CHARACTER[byte], None)
         if token is None or not 0 <= token < 256:
             raise ValueError(
-                f"{problem}: byte 0x{byte:02x} has id {token}; the 256 bytes must have "
-                "the ids 0 to 255"
+                f"{problem}: byte 0x{byte:02x} has id {token}; expected the ids 0 to "
+                "255 for the 256 bytes"
             )
         byte_ids.append(token)
     pairs: list[tuple[int, int]] = []
@@ -200,15 +184,17 @@ def check_vocabulary(value: Any, source: str) -> dict[str, int]:
     """
     if not isinstance(value, dict):
         raise ValueError(
-            f"{source} holds no vocabulary: an object token -> id is expected, not "
-            f"{type(value).__name__}"
+            f"{source} holds no vocabulary but a {type(value).__name__}; expected an "
+            "object token -> id"
         )
     vocabulary = cast("dict[str, Any]", value)
     seen: set[int] = set()
     for text, token in vocabulary.items():
         if type(token) is not int or not 0 <= token < len(vocabulary):
-            allowed = f"whole numbers 0 to {len(vocabulary) - 1} are allowed"
-            raise ValueError(f"{source}: {text!r} has id {token!r}; {allowed}")
+            raise ValueError(
+                f"{source}: {text!r} has id {token!r}; expected whole numbers 0 to "
+                f"{len(vocabulary) - 1}"
+            )
         if token in seen:
             raise ValueError(f"{source}: id {token} of {text!r} is given twice")
         seen.add(token)

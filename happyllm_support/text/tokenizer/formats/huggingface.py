@@ -1,49 +1,25 @@
-"""Tokenizers in other programs' formats: tiktoken, Hugging Face's `tokenizer.json`,
-GPT-2's files, SentencePiece.
+"""Hugging Face's `tokenizer.json`, written and read.
 
 What is exported gives the same ids there; what is imported is refused where it could
 not give the same ids here.
 
-Source: openai/tiktoken (`Encoding`); huggingface/tokenizers (the layout of
-`tokenizer.json`).
+Source: huggingface/tokenizers (the layout of `tokenizer.json`, `AddedVocabulary`).
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, cast
+from itertools import product
+from typing import Any, cast
 
 from happyllm_support.files import atomic_write_json, read_json
 from happyllm_support.text.tokenizer.formats.gpt2_files import (
     check_vocabulary,
-    load_gpt2_files,
     model_from_strings,
     token_to_string,
 )
-from happyllm_support.text.tokenizer.formats.sentencepiece import SentencePieceTokenizer
-from happyllm_support.text.tokenizer.formats.tiktoken import tiktoken_encoding
 from happyllm_support.text.tokenizer.pretokenize import GPT2_PATTERN
 from happyllm_support.text.tokenizer.tokenizer import Tokenizer
-
-if TYPE_CHECKING:
-    import tiktoken
-
-__all__ = [
-    "SentencePieceTokenizer",
-    "from_huggingface",
-    "load_gpt2_files",
-    "to_huggingface",
-    "to_tiktoken",
-]
-
-
-def to_tiktoken(tokenizer: Tokenizer) -> tiktoken.Encoding:
-    """Return the tokenizer as tiktoken's `Encoding`, special tokens included.
-
-    Raises:
-        ValueError: a pattern of your own that tiktoken cannot run.
-    """
-    return tiktoken_encoding(tokenizer.model, f"happyllm-{tokenizer.fingerprint[:12]}")
 
 
 def to_huggingface(tokenizer: Tokenizer, path: str | os.PathLike[str]) -> None:
@@ -87,20 +63,20 @@ def from_huggingface(path: str | os.PathLike[str]) -> Tokenizer:
 
     Raises:
         ValueError: another kind of tokenizer, a step that we do not have (a normalizer,
-            an added space), ids laid out in another way than bytes, merges, special
-            tokens, or a damaged file; one line that names the file.
+            an added space, special tokens that swallow spaces), ids laid out in another
+            way than bytes, merges, special tokens, or a damaged file; one line that
+            names the file.
     """
     content = read_json(path, "a Hugging Face tokenizer")
     model = _object(content, "model", path)
     if model.get("type", "BPE") != "BPE":
         raise ValueError(
-            f"{path} holds a {model.get('type')!r} model; only byte-level 'BPE' is "
-            "supported"
+            f"{path} holds a {model.get('type')!r} model; expected byte-level 'BPE'"
         )
     if content.get("normalizer") is not None:
         raise ValueError(
-            f"{path} normalizes text with {_kind(content['normalizer'])!r}; only no "
-            "normalizer is supported"
+            f"{path} normalizes text with {_kind(content['normalizer'])!r}; expected "
+            "no normalizer"
         )
     for option in (
         "dropout",
@@ -111,8 +87,8 @@ def from_huggingface(path: str | os.PathLike[str]) -> Tokenizer:
     ):
         if model.get(option):
             raise ValueError(
-                f"{path} uses {option} = {model[option]!r}; only byte-level BPE "
-                "without it is supported"
+                f"{path} uses {option} = {model[option]!r}; expected byte-level BPE "
+                "without it"
             )
     pattern = _pattern_of(content.get("pre_tokenizer"), path)
     added = _added_tokens(_list(content, "added_tokens", path), path)
@@ -161,14 +137,44 @@ def _added_token(text: str, token: int) -> dict[str, Any]:
 
 
 def _added_tokens(entries: list[Any], path: str | os.PathLike[str]) -> dict[str, int]:
+    """Read the special tokens, and refuse what would find them elsewhere in a text than
+    we do: as they are written, wherever they stand, the longest of those that begin
+    first.
+    """
     added: dict[str, int] = {}
+    found_first: dict[bool, list[str]] = {True: [], False: []}
     for entry in entries:
         match entry:
             case {"content": str(text), "id": int(token)}:
                 added[text] = token
+                found_first[not entry.get("normalized")].append(text)
             case _:
                 raise ValueError(f"{path}: added token {entry!r} has no content and id")
+        for field in ("lstrip", "rstrip", "single_word"):
+            if entry.get(field):
+                raise ValueError(
+                    f"{path}: added token {text!r} has {field} = {entry[field]!r}; "
+                    "expected false, for what stands around it is text like any other"
+                )
+    for first, second in product(found_first[True], found_first[False]):
+        if _overlap(first, second):
+            raise ValueError(
+                f"{path}: added token {second!r} has normalized = True and overlaps "
+                f"{first!r}, which has not; expected the same for both"
+            )
     return added
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether some text holds both, with characters that belong to both."""
+    return (
+        one in other
+        or other in one
+        or any(
+            one.endswith(other[:n]) or other.endswith(one[:n])
+            for n in range(1, min(len(one), len(other)))
+        )
+    )
 
 
 def _pattern_of(pre_tokenizer: Any, path: str | os.PathLike[str]) -> str:
@@ -195,9 +201,8 @@ def _pattern_of(pre_tokenizer: Any, path: str | os.PathLike[str]) -> str:
         case _:
             pass
     raise ValueError(
-        f"{path} cuts text with {_kind(pre_tokenizer)!r}; supported are ByteLevel "
-        "without added space, alone or after "
-        "a Split by a regular expression"
+        f"{path} cuts text with {_kind(pre_tokenizer)!r}; expected ByteLevel without "
+        "added space, alone or after a Split by a regular expression"
     )
 
 
@@ -207,7 +212,7 @@ def _merge(merge: Any, number: int, path: str | os.PathLike[str]) -> tuple[str, 
             return left, right
         case _:
             raise ValueError(
-                f"{path}: merge {number} is {merge!r}; a pair of tokens is expected"
+                f"{path}: merge {number} is {merge!r}; expected a pair of tokens"
             )
 
 

@@ -25,6 +25,14 @@ class SentencePieceTokenizer:
         ValueError: `path` holds something else.
         OSError: `path` cannot be read.
         ModuleNotFoundError: the library is not installed.
+
+    Attributes:
+        vocab_size: number of pieces.
+        pieces: by id, as the model writes them.
+        scores: by id. Unigram: ln of a piece's probability; BPE: minus the rank of its
+            merge.
+        unk_id: what a character becomes for which there is no piece.
+        byte_fallback: whether there are pieces for the bytes of such a character.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -45,7 +53,7 @@ class SentencePieceTokenizer:
             self.vocab_size = 0
         if not data or not self.vocab_size:
             raise ValueError(
-                f"{path} is not a SentencePiece model (a .model file is expected)"
+                f"{path} is not a SentencePiece model; expected a .model file"
             )
         self._processor = processor
         self.pieces: list[str] = [
@@ -54,7 +62,6 @@ class SentencePieceTokenizer:
         self.scores: list[float] = [
             float(processor.GetScore(token)) for token in range(self.vocab_size)
         ]
-        """Unigram: ln of a piece's probability; BPE: minus the rank of its merge."""
         self.unk_id = int(processor.unk_id())
         self.byte_fallback = any(
             processor.IsByte(token) for token in range(self.vocab_size)
@@ -74,8 +81,7 @@ class SentencePieceTokenizer:
         for token in wanted:
             if not 0 <= token < self.vocab_size:
                 raise ValueError(
-                    f"id {token} is out of range; vocab_size is {self.vocab_size}, so "
-                    f"0 to {self.vocab_size - 1} are "
-                    "allowed"
+                    f"id {token} is out of range; expected 0 to {self.vocab_size - 1}, "
+                    f"as vocab_size is {self.vocab_size}"
                 )
         return str(self._processor.DecodeIds(wanted))

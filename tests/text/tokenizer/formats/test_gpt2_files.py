@@ -9,7 +9,6 @@ from happyllm_support.text.tokenizer.bpe import BPEModel
 from happyllm_support.text.tokenizer.formats.gpt2_files import (
     check_merges,
     load_gpt2_files,
-    string_to_token,
     token_to_string,
 )
 from happyllm_support.text.tokenizer.tokenizer import Tokenizer
@@ -43,15 +42,8 @@ def test_characters_for_bytes():
         "ġ",
         "Ń",
     ]
-    every = bytes(range(256))
-    assert (
-        string_to_token(token_to_string(every)) == every
-        and len(set(token_to_string(every))) == 256
-    )
-    with pytest.raises(
-        ValueError, match="token 'a语' holds '语', which stands for no byte"
-    ):
-        string_to_token("a语")
+    every = token_to_string(bytes(range(256)))
+    assert len(set(every)) == 256 and every.isprintable()
 
 
 def test_the_two_files_give_the_model(tmp_path):
@@ -71,15 +63,15 @@ def swap(lines, a, b):
     [
         (
             lambda m: swap(m, 1, 2),
-            r"vocab\.bpe does not match .*encoder\.json: merge 1, .* should have id 256, but",
+            r"vocab\.bpe does not match .*json: merge 1, .* should have id 256, but",
         ),
         (
             lambda m: m[:50] + m[51:],
-            r"vocab\.bpe does not match .*encoder\.json: merge 50, .* should have id 305",
+            r"vocab\.bpe does not match .*json: merge 50, .* should have id 305",
         ),
         (
             lambda m: [*m[:50], *m[-1:]],
-            r"is neither a special token nor made by one of the 49 merges; a vocabulary of \d+",
+            r"neither a special token nor made by one of the 49 merges; a vocabulary",
         ),
         (lambda m: [*m[:-1], m[1], ""], r"merge \d+, .* makes .* a second time"),
         (
@@ -122,11 +114,11 @@ def test_merges_that_do_not_match(tmp_path, change, message):
     [
         (
             lambda text: text[:-20],
-            r"encoder\.json is not a GPT-2 vocabulary: no valid JSON at line 1, column \d+",
+            r"encoder\.json is not a GPT-2 vocabulary: no valid JSON at line 1, column",
         ),
         (
             lambda text: "[1, 2]",
-            r"encoder\.json is not a GPT-2 vocabulary: a JSON object is expected, not list",
+            r"encoder\.json is not a GPT-2 vocabulary: .*object.* list",
         ),
         (
             lambda text: text.replace('"a": 97', '"a": 98'),
@@ -134,15 +126,15 @@ def test_merges_that_do_not_match(tmp_path, change, message):
         ),
         (
             lambda text: text.replace('"a": 97', '"a": "97"'),
-            r"encoder\.json: 'a' has id '97'; whole numbers 0 to",
+            r"encoder\.json: 'a' has id '97'; expected whole numbers 0 to",
         ),
         (
             lambda text: text.replace('"a": 97', '"a": 9999'),
-            r"encoder\.json: 'a' has id 9999; whole numbers 0 to",
+            r"encoder\.json: 'a' has id 9999; expected whole numbers 0 to",
         ),
         (
             lambda text: text.replace('"a": 97', '"語": 97'),
-            r"encoder\.json: byte 0x61 has id None; the 256 bytes must",
+            r"encoder\.json: byte 0x61 has id None; expected the ids 0 to 255",
         ),
     ],
 )
@@ -160,7 +152,7 @@ def test_a_token_that_can_never_occur_is_refused():
     model = BPEModel(merges=((97, 98), (98, 99), (97, 257)), pattern="gpt2")
     with pytest.raises(
         ValueError,
-        match=r"here: token 258, b'abc', can never occur; its bytes merge to \[256, 99\]",
+        match=r"here: token 258, b'abc', can never occur; .* merge to \[256, 99\]",
     ):
         check_merges(model, "here")
     check_merges(small_model(), "here")

@@ -63,7 +63,7 @@ def test_unknown_characters_fall_back_to_bytes(model):
 def test_ids_out_of_range(model, token):
     with pytest.raises(
         ValueError,
-        match=rf"id {token} is out of range; vocab_size is {model.vocab_size}, so 0 to",
+        match=rf"id {token} is out of range; expected 0 to {model.vocab_size - 1}, as",
     ):
         model.decode([token])
 
