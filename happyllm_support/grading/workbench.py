@@ -70,7 +70,7 @@ class Workbench:
         """Execute one request and return the reply: `{"value": ...}` or
         `{"raised": ...}`, never an exception.
 
-        A request is a dict whose `do` is one of
+        A request is a dict whose `do` is one of:
 
             call        `target` (a name or a handle), or its `method`, with `args` and
                         `kwargs`

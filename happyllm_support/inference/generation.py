@@ -24,14 +24,14 @@ of their time.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from happyllm_support.inference.kv_cache import ContiguousCache
-from happyllm_support.inference.sampling import Generators, check_sampling, sample
+from happyllm_support.inference.sampling import check_sampling, sample
 from happyllm_support.model.cache import Cache
 from happyllm_support.model.language_model import (
     LanguageModel,
@@ -41,7 +41,10 @@ from happyllm_support.model.language_model import (
 from happyllm_support.model.modes import training_mode
 from happyllm_support.text.tokenizer.tokenizer import Tokenizer
 
-Model = LanguageModel | nn.Module
+if TYPE_CHECKING:
+    from happyllm_support.inference.sampling import Generators
+
+    Model = LanguageModel | nn.Module
 
 
 @torch.no_grad()

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-Generators = torch.Generator | Sequence[torch.Generator] | None
-"""Source of random numbers: one for all rows, one for each, or torch's own."""
+if TYPE_CHECKING:
+    Generators = torch.Generator | Sequence[torch.Generator] | None
+    """Source of random numbers: one for all rows, one for each, or torch's own."""
 
 
 def probs(

@@ -17,6 +17,7 @@ Ainslie et al., "GQA", 2023 (grouped-query).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float
@@ -31,8 +32,9 @@ from happyllm_support.model.online_attention import (
 )
 from happyllm_support.model.rope import apply_rope
 
-Mask = Bool[Tensor, "#B #H T S"] | Float[Tensor, "#B #H T S"]
-"""True where a key is seen; or what is added to the scores, -infinity where not."""
+if TYPE_CHECKING:
+    Mask = Bool[Tensor, "#B #H T S"] | Float[Tensor, "#B #H T S"]
+    """True where a key is seen; or what is added to the scores, -infinity where not."""
 
 
 def attention_weights(

@@ -1,4 +1,4 @@
-"""How a model knows the order of its tokens; attention alone sees a set.
+"""How a model knows the order of its tokens; attention alone sees a set:
 
     learned      a vector per position, added to the embedding: GPT-2. Nothing is known
                  past the last one.

@@ -1,5 +1,5 @@
 """A dataset: a folder that `prepare` writes, with the tokenizer, one folder of shards
-per split, and an index.
+per split, and an index:
 
     my-data/
       index.json           what is here: tokenizer and fingerprint, and per split the
