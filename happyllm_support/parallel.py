@@ -6,13 +6,14 @@ the caller's script again in each child, or copy a process that may hold threads
 child is a fresh interpreter that knows one function, gets one item at a time through a
 pipe and sends one result back. So it works from a script, a notebook and a test alike;
 a child that dies is noticed, because its pipe ends; and none is left behind, because
-the parent kills its children whatever ends the loop, and a child whose parent has died
-finds its own pipe closed and ends too.
+the parent kills its children (and what they have started) whatever ends the loop, and a
+child whose parent has died finds its own pipe closed and does the same.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -160,8 +161,14 @@ class _Child:
         return value
 
     def kill(self) -> None:
-        """End the process; a thread that waits for it gets a ChildProcessError."""
-        self._process.kill()
+        """End the process and those that it started; a thread that waits for it gets a
+        ChildProcessError.
+        """
+        if self._process.poll() is None:
+            if sys.platform == "win32":
+                self._process.kill()
+            else:
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
     def close(self) -> None:
@@ -211,7 +218,10 @@ def _receive(requests: BinaryIO, frames: SimpleQueue[bytes]) -> None:
 
 
 def _end() -> None:
-    os._exit(0)  # at once: nobody listens, and a function may be running
+    """End at once, with what the function has started: nobody listens."""
+    if sys.platform != "win32":
+        os.killpg(0, signal.SIGKILL)
+    os._exit(0)
 
 
 def _unpacked_function(frame: bytes) -> Callable[[Any], Any]:
@@ -246,9 +256,9 @@ def _packed(value: Any) -> bytes:
 
 
 def _unpacked(frame: bytes) -> Any:
-    """Turn bytes that `_packed` made, in this program and a moment ago, into a value."""
-    # declared as if it were a method
-    return ForkingPickler.loads(frame)  # pyright: ignore
+    """Turn bytes that `_packed` made a moment ago, in this program, into a value."""
+    # The stubs take it for a method.
+    return ForkingPickler.loads(frame)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _write_frame(pipe: BinaryIO, body: bytes) -> None:

@@ -39,6 +39,10 @@ def sleep(x):
     time.sleep(60)
 
 
+def start_another(x):
+    return subprocess.Popen(["sleep", "600"]).pid
+
+
 def talk(x):
     print("from Python")
     os.write(1, b"from C")
@@ -163,6 +167,16 @@ def test_a_child_that_never_starts_is_noticed(monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", Dead)
     with pytest.raises(ChildProcessError, match="a worker process ended with code 1"):
         list(ordered_map(abs, range(9), workers=2))
+
+
+@POSIX
+def test_what_a_function_started_ends_too():
+    results = ordered_map(start_another, range(4), workers=2)
+    started = psutil.Process(next(results))
+    assert started.name() == "sleep"
+    results.close()
+    gone, _ = psutil.wait_procs([started], timeout=10)
+    assert gone or started.status() == psutil.STATUS_ZOMBIE  # where nobody reaps it
 
 
 def test_an_error_of_the_source_ends_busy_children():

@@ -64,16 +64,16 @@ class Encode:
             self._blocks(), allowed_special="all" if self.allow_special else self.allow
         )
         separator = ""
-        for some in _in_batches(ids):
+        for batch in _in_batches(ids):
             if self.pieces:
                 print(
                     "\n".join(
                         f"{token}\t{show_token(tokenizer.token_bytes(token))}"
-                        for token in some
+                        for token in batch
                     )
                 )
             else:
-                print(separator + " ".join(map(str, some)), end="")
+                print(separator + " ".join(map(str, batch)), end="")
                 separator = " "
         if not self.pieces:
             print()

@@ -159,9 +159,9 @@ def test_train_replaces_only_when_told_to(run, refused, corpus, trained, tmp_pat
             ["--special-tokens", "a\udcff"],
             "special token 'a\\udcff' holds a lone surrogate",
         ),
-        (b"text", ["--min-frequency", "0"], "min_frequency 0"),
-        (b"text", ["--workers", "0"], "workers 0"),
-        (b"text", ["--max-unique", "0"], "max_unique 0"),
+        (b"text", ["--min-frequency", "0"], "min_frequency is 0"),
+        (b"text", ["--workers", "0"], "workers is 0"),
+        (b"text", ["--max-unique", "0"], "max_unique is 0"),
         (b"text", ["--output", "."], "the output . is a folder"),
         (
             b"text",
