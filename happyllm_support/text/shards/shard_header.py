@@ -1,9 +1,11 @@
 """The first 512 bytes of a token shard: what it holds, as text that `head -n 2` shows.
 
-offset 0     "happyllm-tokens\\n" (16 bytes, the magic)
-offset 16    one line of JSON, padded with spaces to end with "\\n" at byte 511:
-             version, dtype, vocab_size, vocabulary (the tokenizer's fingerprint),
-             n_tokens, n_documents
+Byte by byte:
+
+    offset 0     "happyllm-tokens\\n" (16 bytes, the magic)
+    offset 16    one line of JSON, padded with spaces to end with "\\n" at byte 511:
+                 version, dtype, vocab_size, vocabulary (the tokenizer's fingerprint),
+                 n_tokens, n_documents
 """
 
 from __future__ import annotations
