@@ -16,6 +16,17 @@ ENGLISH = (
 CHINESE = "老人把船送给女孩，女孩把船送给小狗。\n\n"
 
 
+@pytest.fixture(scope="session")
+def launcher():
+    """One process that starts those of all checks, since it takes seconds to come up.
+    Tests of its own beginning and end make another.
+    """
+    from happyllm_support.grading.processes import Launcher
+
+    with Launcher() as started:
+        yield started
+
+
 @pytest.fixture
 def cache(tmp_path_factory, monkeypatch):
     """An empty HAPPYLLM_HOME."""

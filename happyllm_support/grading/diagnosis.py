@@ -7,6 +7,7 @@ The one that answers all of them as the learner's code did names the mistake.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -66,7 +67,7 @@ def matching_mutant(
         The variant, and whether it explains everything; None when there is none.
     """
     replies = [reply for _, reply in transcript]
-    right = _replies(lab, target, None, transcript, seed)
+    right = list(_answers(lab, target, lab.reference[target], transcript, seed))
     wrong = [
         not _same_reply(reply, answer, answer)
         for reply, answer in zip(replies, right, strict=True)
@@ -76,32 +77,29 @@ def matching_mutant(
     first = wrong.index(True)
     partial: list[tuple[int, Mutant]] = []
     for mutant in lab.mutants_of(target):
-        answers = _replies(lab, target, mutant, transcript, seed)
-        agrees = [
-            _same_reply(*three) for three in zip(answers, replies, right, strict=True)
-        ]
-        if all(agrees):
-            return mutant, True
-        if all(agrees[: first + 1]):
-            partial.append(
-                (sum(a and w for a, w in zip(agrees, wrong, strict=True)), mutant)
-            )
+        answers = _answers(lab, target, mutant.code, transcript, seed)
+        agrees: list[bool] = []
+        for three in zip(answers, replies, right, strict=True):
+            agrees.append(_same_reply(*three))
+            if not agrees[-1] and len(agrees) <= first + 1:
+                break  # it gives other answers: the rest need not be computed
+        else:
+            if all(agrees):
+                return mutant, True
+            explained = sum(a and w for a, w in zip(agrees, wrong, strict=True))
+            partial.append((explained, mutant))
     most = max((explained for explained, _ in partial), default=0)
     best = [mutant for explained, mutant in partial if explained == most]
     return (best[0], False) if len(best) == 1 and 2 * most >= sum(wrong) else None
 
 
-def _replies(
-    lab: Lab,
-    target: str,
-    mutant: Mutant | None,
-    transcript: list[tuple[bytes, bytes]],
-    seed: int,
-) -> list[bytes]:
+def _answers(
+    lab: Lab, target: str, code: Any, transcript: list[tuple[bytes, bytes]], seed: int
+) -> Iterator[bytes]:
     """What a wrong variant, or the reference, answers to the same requests."""
-    code = mutant.code if mutant else lab.reference[target]
     bench = Workbench({**lab.reference, target: code}, seed=seed)
-    return [bench.handle(request) for request, _ in transcript]
+    for request, _ in transcript:
+        yield bench.handle(request)
 
 
 def _same_reply(left: bytes, right: bytes, reference: bytes) -> bool:

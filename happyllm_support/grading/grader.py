@@ -22,7 +22,7 @@ from happyllm_support.grading.judge import (
     seed_of,
 )
 from happyllm_support.grading.labs import Lab
-from happyllm_support.grading.processes import Launcher, Method
+from happyllm_support.grading.processes import Launcher
 from happyllm_support.grading.remote import LearnerRaised
 from happyllm_support.grading.workbench import NOTEBOOK
 from happyllm_support.grading.worker import Worker
@@ -101,14 +101,15 @@ class Grader:
     Args:
         labs: the folder of the labs, whose files a learner's code may not read.
         patience: multiplies every time limit, for slow machines.
-        method: see `Launcher`.
+        launcher: starts the processes, and is left to its owner; by default one that is
+            ended with the grader.
 
     Raises:
         ValueError: the patience is not positive.
     """
 
     def __init__(
-        self, labs: Path, *, patience: float = 1.0, method: Method | None = None
+        self, labs: Path, *, patience: float = 1.0, launcher: Launcher | None = None
     ) -> None:
         if not 0 < patience < float("inf"):
             raise ValueError(
@@ -119,13 +120,15 @@ class Grader:
         self._protected = tuple(
             map(str, (*PACKAGE, labs.resolve(), labs.resolve().parent / "tests"))
         )
-        self._launcher = Launcher(method)
+        self._launcher = launcher or Launcher()
+        self._owns_launcher = launcher is None
 
     def __enter__(self) -> Grader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._launcher.close()
+        if self._owns_launcher:
+            self._launcher.close()
 
     def grade(
         self,

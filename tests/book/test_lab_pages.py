@@ -16,6 +16,7 @@ from happyllm_support.grading.grader import Grader
 from happyllm_support.grading.grader import Solution as Code
 from happyllm_support.grading.judge import Status, judge_locally
 from happyllm_support.grading.labs import Lab, load_lab
+from happyllm_support.grading.processes import Launcher
 from happyllm_support.grading.report import facts
 from tools import labs as tool
 
@@ -93,7 +94,7 @@ def test_the_complete_lab_tells_right_from_wrong(tiny: Lab) -> None:
         )
 
 
-def test_the_complete_lab_is_graded_as_any_other(tiny: Lab) -> None:
+def test_the_complete_lab_is_graded_as_any_other(tiny: Lab, launcher: Launcher) -> None:
     """In a process of its own: the stub, a right solution, and the shortcut that the
     page forbids.
     """
@@ -101,15 +102,11 @@ def test_the_complete_lab_is_graded_as_any_other(tiny: Lab) -> None:
         "import torch\n\n\ndef unit_rows(x):\n    return "
         "torch.nn.functional.normalize(x, dim=-1)\n"
     )
-    with Grader(tiny.folder.parent) as grader:
-        assert grader.grade(tiny).verdicts[0].status is Status.NOT_YET
-        assert grader.grade(tiny, Code(source=SOLVED, filename="a.py")).points == 2
-        assert (
-            grader.grade(tiny, Code(source=shortcut, filename="b.py"))
-            .verdicts[0]
-            .status
-            is Status.FAIL
-        )
+    grader = Grader(tiny.folder.parent, launcher=launcher)
+    assert grader.grade(tiny).verdicts[0].status is Status.NOT_YET
+    assert grader.grade(tiny, Code(source=SOLVED, filename="a.py")).points == 2
+    refused = grader.grade(tiny, Code(source=shortcut, filename="b.py"))
+    assert refused.verdicts[0].status is Status.FAIL
 
 
 def test_its_stub_and_its_entry_in_the_list_are_kept(

@@ -148,6 +148,21 @@ def test_each_known_mistake_is_told_from_the_others(lab):
         )
 
 
+def test_a_known_mistake_is_asked_no_further_than_to_another_answer(lab):
+    asked = []
+
+    @lab.mutant("scaling", "all is forgotten")
+    def forgotten(x, n):
+        asked.append(n)
+        return 0 * x
+
+    assert judge_locally(lab, "scaling", lambda x, n: x + n).status is Status.FAIL
+    assert asked == [2]  # the first answer is another one already
+    asked.clear()
+    assert judge_locally(lab, "scaling", lambda x, n: 0 * x).diagnosis.mutant
+    assert asked == [2, 3, 0]
+
+
 def test_a_mistake_behind_an_object_in_a_tuple_is_named(lab):
     class Mine:
         def scale(self, x):

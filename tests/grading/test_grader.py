@@ -20,10 +20,9 @@ def lab(tmp_path_factory):
     return make_lab(tmp_path_factory.mktemp("probe"))
 
 
-@pytest.fixture(scope="module")
-def grader(lab):
-    with Grader(lab.folder.parent) as grader:
-        yield grader
+@pytest.fixture
+def grader(lab, launcher):
+    return Grader(lab.folder.parent, launcher=launcher)
 
 
 def statuses(report):

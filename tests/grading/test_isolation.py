@@ -15,10 +15,11 @@ from pathlib import Path
 import psutil
 import pytest
 from cheats import CHEATS, Cheat
-from probe_lab import FILES, RIGHT, make_lab
+from probe_lab import RIGHT, make_lab
 
 from happyllm_support.grading.grader import Grader, Solution
 from happyllm_support.grading.judge import GraderError, Status
+from happyllm_support.grading.processes import Launcher
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +28,11 @@ def lab(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def grader(lab):
-    with Grader(lab.folder.parent) as grader:
-        grader.run(
-            lab, "double", Solution(source=RIGHT, filename="probe.py")
-        )  # starts the process that starts them
-        yield grader
+def grader(lab, launcher):
+    grader = Grader(lab.folder.parent, launcher=launcher)
+    # Now the process that starts the checks is there.
+    grader.run(lab, "double", Solution(source=RIGHT, filename="probe.py"))
+    return grader
 
 
 PACKAGE = Path(__file__).resolve().parent.parent.parent / "happyllm_support"
@@ -105,27 +105,23 @@ def test_a_cheat_or_an_accident_scores_nothing_and_leaves_nothing(
     )
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in CHEATS if name.startswith("leaves a ")]
-)
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_threads_and_processes_are_ended_with_the_check(name, method, lab, mark):
-    with Grader(lab.folder.parent, method=method) as grader:
-        assert (
-            grader.run(
-                lab, "double", Solution(source=RIGHT, filename="probe.py")
-            ).status
-            is Status.PASS
-        )
+def test_threads_and_processes_are_ended_with_the_check(method, lab, mark):
+    with Launcher(method) as launcher:
+        grader = Grader(lab.folder.parent, launcher=launcher)
+        right = Solution(source=RIGHT, filename="probe.py")
+        assert grader.run(lab, "double", right).status is Status.PASS
         before = below(os.getpid())
-        verdict = grader.run(
-            lab, "double", Solution(source=CHEATS[name].source(), filename="probe.py")
-        )
-        assert (
-            verdict.status is Status.FAIL
-            and CHEATS[name].says in verdict.diagnosis.symptom
-        )
-        assert below(os.getpid()) == before
+        for name in CHEATS:
+            if not name.startswith("leaves a "):
+                continue
+            source = CHEATS[name].source()
+            verdict = grader.run(
+                lab, "double", Solution(source=source, filename="probe.py")
+            )
+            assert verdict.status is Status.FAIL, name
+            assert CHEATS[name].says in verdict.diagnosis.symptom, name
+            assert below(os.getpid()) == before, name
     assert processes_of(mark) == set()
 
 
@@ -177,21 +173,24 @@ print(any(event.key == "aten::mm" for event in seen.key_averages()))
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-@pytest.mark.parametrize("source", ["right", "stub", "exit"])
-def test_both_ways_of_starting_a_process_agree(method, source, lab):
-    code = {
-        "right": RIGHT,
-        "stub": FILES["probe.py"],
-        "exit": Cheat("", "import os\nos._exit(0)").source(),
-    }
-    with Grader(lab.folder.parent, method=method) as grader:
-        report = grader.grade(lab, Solution(source=code[source], filename="probe.py"))
-    expected = {
-        "right": ["PASS", "PASS", "PASS"],
-        "stub": ["NOT YET", "NOT YET", "NOT YET"],
-        "exit": ["FAIL", "BLOCKED", "PASS"],
-    }
-    assert [verdict.status.value for verdict in report.verdicts] == expected[source]
+def test_both_ways_of_starting_a_process_agree(method, lab):
+    source = f"""{RIGHT}
+
+def total(x):
+    from happyllm_support.grading import NotYet
+    raise NotYet
+
+def Counter(n):
+    import os
+    os._exit(0)
+"""
+    with Launcher(method) as launcher:
+        report = Grader(lab.folder.parent, launcher=launcher).grade(
+            lab, Solution(source=source, filename="probe.py")
+        )
+    statuses = [verdict.status.value for verdict in report.verdicts]
+    assert statuses == ["PASS", "NOT YET", "FAIL"]
+    assert "exit code 0" in report.verdicts[2].line
 
 
 def test_matrix_products_and_gradients_work_after_a_fork(lab, grader):
@@ -260,13 +259,14 @@ def test_of_what_it_prints_the_failed_call_is_shown(lab, grader):
     )
 
 
-def test_patience_multiplies_the_time_limit(lab):
+def test_patience_multiplies_the_time_limit(lab, launcher):
     slow = Solution(
         source=Cheat("", "import time\ntime.sleep(0.6)\nreturn x + x").source(),
         filename="probe.py",
     )
-    with Grader(lab.folder.parent, patience=0.02) as grader:  # 20 s become 0.4 s
-        assert "not done after 0.4 s" in grader.run(lab, "double", slow).line
+    # 20 s become 0.4 s
+    grader = Grader(lab.folder.parent, patience=0.02, launcher=launcher)
+    assert "not done after 0.4 s" in grader.run(lab, "double", slow).line
     with pytest.raises(ValueError, match="patience 0 must be a positive number"):
         Grader(lab.folder.parent, patience=0)
 

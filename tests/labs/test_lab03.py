@@ -407,9 +407,7 @@ def sdpa(q, k, v, mask=None, scale=None):
         ("sdpa", FUSED.format("_scaled_dot_product_attention_math"), "forbids"),
     ],
 )
-def test_shortcuts_are_refused(name, source, words):
-    with Grader(ROOT / "labs") as grader:
-        verdict = grader.run(
-            LAB, name, Solution(source=source, filename="attention.py")
-        )
+def test_shortcuts_are_refused(name, source, words, launcher):
+    grader = Grader(ROOT / "labs", launcher=launcher)
+    verdict = grader.run(LAB, name, Solution(source=source, filename="attention.py"))
     assert verdict.status is Status.FAIL and words in verdict.diagnosis.symptom

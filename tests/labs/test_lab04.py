@@ -322,16 +322,12 @@ NORMS = (
 )
 
 
-def test_other_norms_are_refused():
-    head = (
-        "import torch\nfrom torch.nn import functional as F\ndef layer_norm(x, "
-        "weight, bias, eps=1e-5):\n    return "
+@pytest.mark.parametrize("norm", NORMS)
+def test_other_norms_are_refused(norm, launcher):
+    source = (
+        "import torch\nfrom torch.nn import functional as F\n"
+        f"def layer_norm(x, weight, bias, eps=1e-5):\n    return {norm}"
     )
-    with Grader(LABS) as grader:
-        for norm in NORMS:
-            verdict = grader.run(
-                LAB, "layer_norm", Solution(source=head + norm, filename="gpt2.py")
-            )
-            assert (
-                verdict.status is Status.FAIL and "forbids" in verdict.diagnosis.symptom
-            )
+    solution = Solution(source=source, filename="gpt2.py")
+    verdict = Grader(LABS, launcher=launcher).run(LAB, "layer_norm", solution)
+    assert verdict.status is Status.FAIL and "forbids" in verdict.diagnosis.symptom
