@@ -257,8 +257,8 @@ def _packed(value: Any) -> bytes:
 
 def _unpacked(frame: bytes) -> Any:
     """Turn bytes that `_packed` made a moment ago, in this program, into a value."""
-    # The stubs take it for a method.
-    return ForkingPickler.loads(frame)  # pyright: ignore[reportAttributeAccessIssue]
+    # The stubs take it for a method, which has no type then.
+    return ForkingPickler.loads(frame)  # pyright: ignore
 
 
 def _write_frame(pipe: BinaryIO, body: bytes) -> None:
