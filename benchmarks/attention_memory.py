@@ -27,7 +27,7 @@ from torch import Tensor
 from benchmarks.compare import Comparison, Measurement, peak_bytes
 from benchmarks.results import ROOT
 from happyllm_support.model.attention import KERNELS
-from happyllm_support.model.masks import AttentionMask
+from happyllm_support.model.context import Kernel
 
 HEADS, LENGTH, HEAD_DIM = 8, 4096, 64
 WARM_LENGTH = 64
@@ -36,7 +36,7 @@ TOLERANCE = 1e-4  # of the standard deviation
 
 
 def one_pass(
-    kernel: str, length: int = LENGTH
+    kernel: Kernel, length: int = LENGTH
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
     """Run one causal pass here and return its output and gradients, its peak above the
     start in MB, and its seconds.
@@ -46,10 +46,9 @@ def one_pass(
     q, k, v, d_out = (torch.randn(shape, generator=generator) for _ in range(4))
     for x in (q, k, v):
         x.requires_grad_()
-    mask = AttentionMask.causal(length)
     before = psutil.Process().memory_info().rss
     start = time.perf_counter()
-    out = KERNELS[kernel](q, k, v, mask)
+    out = KERNELS[kernel](q, k, v, causal=True)
     out.backward(d_out)
     seconds = time.perf_counter() - start
     results: dict[str, Any] = {

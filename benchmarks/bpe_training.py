@@ -74,7 +74,7 @@ def hugging_face(documents: list[str], config: BPEConfig) -> Tokenizer:
 
 
 def merges_of(tokenizer: Tokenizer) -> Merges:
-    """Translate a Hugging Face tokenizer's merges into ours: pairs of ids, bytes first."""
+    """Translate Hugging Face's merges into ours: pairs of ids, bytes first."""
     printable = {
         *range(ord("!"), ord("~") + 1),
         *range(0xA1, 0xAC + 1),

@@ -4,11 +4,12 @@ A file of comparisons ends in a tuple of them:
 
     def sorting(data: Path) -> Measurement:
         numbers = np.loadtxt(data / "numbers.txt")
-        pair = alternate(lambda: ours(numbers), lambda: theirs(numbers), equal=np.array_equal)
+        mine, other = lambda: ours(numbers), lambda: theirs(numbers)
+        pair = alternate(mine, other, equal=np.array_equal)
         return Measurement(workload="a million floats", peer="numpy", unit="s",
                            ours=pair.ours, theirs=pair.theirs, equal=pair.equal)
 
-    COMPARISONS = (Comparison("sorting", sorting, needs=("numbers.txt",), threads=1, floor=1.0),)
+    COMPARISONS = (Comparison("sorting", sorting, needs=("numbers.txt",), floor=1.0),)
 
 and is named in `rows.py`. Each comparison runs in a process of its own whose thread
 limits are set before anything is imported; within it, ours and theirs alternate.

@@ -4,7 +4,8 @@ tokens per second.
 Both hold the same weights in fp32, take the same ids and the same loss, and use
 PyTorch's fused attention; transformers is told to keep no cache. Logits, loss and the
 gradient of the embedding, through which all others flow, are compared before anything
-is timed.
+is timed. Compiled rows put both through `torch.compile` with fixed shapes, where each
+is one graph and the compiler has the last word on speed.
 """
 
 from __future__ import annotations
@@ -37,23 +38,32 @@ def speed(
     batch: int,
     length: int,
     repeats: int,
+    compiled: bool = False,
 ) -> Measurement:
     """One step of training without the optimizer: forward, loss, backward."""
     ours, theirs = models(config)
+    run_ours: Any = ours
+    run_theirs: Any = theirs
+    if compiled:
+        run_ours = torch.compile(ours, fullgraph=True, dynamic=False)
+        run_theirs = torch.compile(theirs, fullgraph=True, dynamic=False)
     ids = torch.randint(
         config.vocab_size, (batch, length), generator=torch.Generator().manual_seed(0)
     )
     pair = alternate(
-        step(ours, ours, ids),
-        step(theirs, lambda ids: theirs(input_ids=ids, use_cache=False).logits, ids),
+        step(ours, run_ours, ids),
+        step(
+            theirs, lambda ids: run_theirs(input_ids=ids, use_cache=False).logits, ids
+        ),
         equal=same,
         repeats=repeats,
     )
     tokens = batch * length
     return Measurement(
         workload=f"{name}, {ours.num_parameters() / 1e6:.3g}M parameters, batch "
-        f"{batch} of {length} tokens, fp32",
-        peer=f"transformers {transformers.__version__} {type(theirs).__name__}, sdpa",
+        f"{batch} of {length} tokens, fp32{', compiled' if compiled else ''}",
+        peer=f"transformers {transformers.__version__} {type(theirs).__name__}, sdpa"
+        f"{', compiled' if compiled else ''}",
         ours=tokens / pair.ours,
         theirs=tokens / pair.theirs,
         unit="tokens/s",
@@ -183,5 +193,25 @@ COMPARISONS = (
             repeats=41,
         ),
         threads=2,
+    ),
+    *(
+        Comparison(
+            f"{name}-tiny-step-compiled",
+            partial(
+                speed,
+                config=config,
+                name=what,
+                batch=16,
+                length=128,
+                repeats=41,
+                compiled=True,
+            ),
+            threads=2,
+            floor=0.95,
+        )
+        for name, config, what in (
+            ("gpt2", gpt2.TINY, "GPT-2, tiny preset"),
+            ("llama", llama2.TINY, "LLaMA, tiny preset, 4 heads on 2"),
+        )
     ),
 )
