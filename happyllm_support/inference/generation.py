@@ -288,6 +288,10 @@ def check_lengths(
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens is {max_new_tokens}; expected at least 1")
     for number, prompt in enumerate(prompts):
+        if isinstance(prompt, str) or any(isinstance(token, str) for token in prompt):
+            raise ValueError(
+                f"prompt {number} is text; expected ids (generate_text takes texts)"
+            )
         if not prompt:
             raise ValueError(
                 f"prompt {number} is empty; begin it with the tokenizer's bos"

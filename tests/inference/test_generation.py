@@ -288,6 +288,9 @@ def test_mistakes_are_named():
         greedy(model, [[1], []])
     with pytest.raises(ValueError, match=r"max_new_tokens is 0; expected at least 1"):
         greedy(model, PROMPTS, 0)
+    for text in ("ab", [["a", "b"]]):
+        with pytest.raises(ValueError, match=r"^prompt 0 is text; expected ids"):
+            greedy(model, text)
     with pytest.raises(ValueError, match=r"temperature is -1"):
         generate(model, [], max_new_tokens=1, temperature=-1)
     with pytest.raises(ValueError, match=r"top_k is 32; expected at most 31"):

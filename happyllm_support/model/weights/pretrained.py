@@ -226,14 +226,16 @@ def check_layers(fields: ConfigFields, n_layer: int, stored: StoredTensors) -> N
 
 
 def check_device(device: torch.device | str) -> None:
-    """Raise ValueError for a device that is none, or that this machine or this build of
-    PyTorch has not.
-    """
+    """Raise ValueError for a device that cannot hold weights here."""
     try:
-        torch.empty(0, device=device)
+        if torch.empty(0, device=device).is_meta or device is None:  # pyright: ignore[reportUnnecessaryComparison]
+            raise ValueError(
+                f"device is {device!r}, which holds no numbers; expected cpu, or cuda "
+                "where there is a GPU"
+            )
     except (RuntimeError, AssertionError):
         raise ValueError(
-            f"device {str(device)!r} cannot be used here; cpu can, and cuda where "
+            f"device {str(device)!r} cannot be used here; expected cpu, or cuda where "
             "there is a GPU"
         ) from None
 

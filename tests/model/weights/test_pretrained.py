@@ -220,8 +220,14 @@ def test_loading_draws_no_random_numbers(folder):
 def test_a_device_that_is_not_there(folder, device):
     with pytest.raises(
         ValueError,
-        match=rf"^device '{device}' cannot be used here; cpu can, and cuda .*GPU$",
+        match=rf"^device '{device}' cannot be used here; expected cpu, or .*GPU$",
     ):
+        load_pretrained(folder, device=device)
+
+
+@pytest.mark.parametrize("device", ["meta", torch.device("meta"), None])
+def test_a_device_that_holds_no_numbers(folder, device):
+    with pytest.raises(ValueError, match=r"^device is .*, which holds no numbers; exp"):
         load_pretrained(folder, device=device)
 
 
