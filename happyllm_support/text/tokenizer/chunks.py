@@ -8,6 +8,7 @@ in, and not on how many processes will work on the chunks.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import regex
@@ -64,6 +65,20 @@ class Splitter:
             for part in self._special.split(text)
             for p in pretokenize(part, self.pattern)
         ]
+
+    def count(self, texts: Iterable[str]) -> tuple[dict[str, int], int, int]:
+        """Count the pre-tokens of a chunk.
+
+        Returns:
+            The counts, the characters of the texts, and their bytes of UTF-8.
+        """
+        counts = Counter[str]()
+        n_chars = n_bytes = 0
+        for text in texts:
+            counts.update(self.pieces(text))
+            n_chars += len(text)
+            n_bytes += len(text.encode())
+        return dict(counts), n_chars, n_bytes
 
     def find_cut(self, text: str, stop: int) -> int | None:
         """Find a place `0 < p <= stop` where `text` can be cut without changing a

@@ -13,11 +13,11 @@ are added in its order.
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
+from itertools import repeat
+from operator import add
 
 import numpy as np
 
@@ -100,7 +100,7 @@ def count_pretokens(
     table = _Table(max_unique)
     n_bytes = 0
     chunks = read_chunks(source, splitter, bounded=max_unique is not None)
-    counted = ordered_map(partial(count_chunk, splitter), chunks, workers=workers)
+    counted = ordered_map(splitter.count, chunks, workers=workers)
     # closed, so that workers end at once when an error or Ctrl-C leaves the loop
     with closing(counted):
         for counts, chunk_chars, chunk_bytes in counted:
@@ -119,21 +119,6 @@ def count_pretokens(
     )
 
 
-def count_chunk(
-    splitter: Splitter, texts: list[str]
-) -> tuple[dict[str, int], int, int]:
-    """Count the pre-tokens of one chunk.
-
-    Returns:
-        The counts, the characters of the chunk, and its bytes of UTF-8.
-    """
-    counts = Counter[str]()
-    for text in texts:
-        counts.update(splitter.pieces(text))
-    n_bytes = sum(len(text.encode()) for text in texts)
-    return dict(counts), sum(map(len, texts)), n_bytes
-
-
 class _Table:
     """Counts that stay below a bound by forgetting rare entries."""
 
@@ -146,9 +131,8 @@ class _Table:
 
     def add(self, counts: Mapping[str, int]) -> None:
         """Add the counts of a chunk."""
-        known = self.counts
-        for piece, n in counts.items():
-            known[piece] = known.get(piece, 0) + n
+        before = map(self.counts.get, counts, repeat(0))
+        self.counts.update(zip(counts, map(add, before, counts.values()), strict=True))
 
     def prune(self, new_chars: int) -> None:
         """Keep the most frequent entries, if there are too many; among equals short
