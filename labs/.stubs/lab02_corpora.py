@@ -56,9 +56,9 @@ def entropy(grammar: Grammar, start: str) -> float:
         H(A) = sum of p * (-ln p + H(first symbol) + H(second symbol) + ...)
         H(word) = 0
 
-    Example: with {"S": [(0.5, ["A", "A"]), (0.5, ["stop"])], "A": [(0.25, ["x"]),
-    (0.75, ["y"])]} and start "S", the choice in S costs 0.6931, that in A 0.5623, and A
-    is used 0.5 * 2 = 1 times: 0.6931 + 0.5623 -> 1.2555.
+    Example: with {"S": [(0.5, ["A", "A"]), (0.5, ["stop"])],
+    "A": [(0.25, ["x"]), (0.75, ["y"])]} and start "S", the choice in S costs 0.6931,
+    that in A 0.5623, and A is used 0.5 * 2 = 1 times: 0.6931 + 0.5623 -> 1.2555.
 
     It is the entropy of derivations. A rule of probability 0 is allowed, and never
     used. No nonterminal can come up again in its own expansion, so the sum ends. But 40
@@ -157,8 +157,8 @@ def split(documents: list[str], shares: dict[str, float], seed: int = 0) -> list
     document's. (Rounding may leave the sum of all shares below 1; a u above it, which
     hardly ever comes, goes to any part you like.)
 
-    Example: split(["A cat.", "a  CAT", "A pig."], {"train": 0.5, "valid": 0.5}) ->
-    ["valid", "valid", "train"].
+    Example: split(["A cat.", "a  CAT", "A pig."], {"train": 0.5, "valid": 0.5})
+    -> ["valid", "valid", "train"].
 
     Args:
         documents: texts in any language.
@@ -181,8 +181,8 @@ def best_fit(lengths: list[int], T: int) -> list[list[int]]:
     Longest document first, each goes into the fullest row that still has room for it;
     where none has, into a new row.
 
-    Example: best_fit([9, 5, 7, 3, 6], 12) -> [[0, 3], [2, 1], [4]]: rows of 9 + 3, 7 +
-    5 and 6.
+    Example: best_fit([9, 5, 7, 3, 6], 12) -> [[0, 3], [2, 1], [4]]: rows of 9 + 3,
+    7 + 5 and 6.
 
     Args:
         lengths: the number of tokens of each document, 1 or more.
@@ -251,8 +251,8 @@ def batches(
 
     The first batch has the first `batch_size` windows of that order, row by row.
 
-    Example: tensor([5, 6, 7, 8, 9]) with T = 2 has two windows: [5, 6] with targets [6,
-    7], and [7, 8] with [8, 9].
+    Example: tensor([5, 6, 7, 8, 9]) with T = 2 has two windows: [5, 6] with targets
+    [6, 7], and [7, 8] with [8, 9].
 
     Args:
         ids: (N,) int64.

@@ -144,8 +144,8 @@ def decode(ids: list[int], merges: list[Pair]) -> str:
     two, so bytes that are no UTF-8 become U+FFFD, as in
     `bytes.decode("utf-8", errors="replace")` for all the bytes together.
 
-    Example: decode([97, 257], [(97, 98), (256, 99)]) -> "aabc"; decode([0xE8, 0xAF,
-    0xAD], []) -> "语"
+    Example: decode([97, 257], [(97, 98), (256, 99)]) -> "aabc";
+    decode([0xE8, 0xAF, 0xAD], []) -> "语"
 
     Args:
         ids: any ids of the vocabulary, not only such as `encode` returns.

@@ -31,8 +31,8 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-5) -> Tensor:
     The mean of squares is taken in fp32 also when x is bf16 or fp16: there, squares
     overflow or lose their small ones.
 
-    Example: with x = [1, 7] the mean square is 25. Weight [1, 1] and eps 0 give [0.2,
-    1.4]; eps 11 gives 1/6 and 7/6.
+    Example: with x = [1, 7] the mean square is 25. Weight [1, 1] and eps 0 give
+    [0.2, 1.4]; eps 11 gives 1/6 and 7/6.
 
     Args:
         x: (..., C), bf16, fp16 or fp32; not to be changed.
@@ -132,8 +132,8 @@ def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
         a = x[i], b = x[i + D/2]:    a' = a cos - b sin,    b' = b cos + a sin
 
-    Example: by a quarter turn (cos = 0, sin = 1 everywhere), [1, 2, 3, 4] becomes [-3,
-    -4, 1, 2].
+    Example: by a quarter turn (cos = 0, sin = 1 everywhere), [1, 2, 3, 4] becomes
+    [-3, -4, 1, 2].
 
     Args:
         x: (B, H, T, D) queries or keys, fp32 or bf16; not to be changed.
@@ -155,8 +155,8 @@ def apply_rope_interleaved(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     takes, so the angle of pair i stands in their channel i (and once more in channel i
     + D/2), not in channel 2i.
 
-    Example: by a quarter turn (cos = 0, sin = 1 everywhere), [1, 2, 3, 4] becomes [-2,
-    1, -4, 3].
+    Example: by a quarter turn (cos = 0, sin = 1 everywhere), [1, 2, 3, 4] becomes
+    [-2, 1, -4, 3].
 
     Args:
         x: (B, H, T, D) queries or keys, fp32 or bf16; not to be changed.

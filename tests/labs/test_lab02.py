@@ -23,7 +23,7 @@ STUBS = read_stub(LAB).decode("utf-8")
 
 
 def test_examples_of_one_line_are_true():
-    examples = re.findall(r"Example: (\w+\(.*\)) -> (\[.*\]|[\d.]+)(?=[.:])", STUBS)
+    examples = re.findall(r"Example: (\w+\(.*\))\s+-> (\[.*\]|[\d.]+)(?=[.:])", STUBS)
     assert [call.partition("(")[0] for call, _ in examples] == [
         "bits_per_byte",
         "split",
@@ -41,7 +41,7 @@ def test_example_of_the_entropy():
         "S": [(0.5, ["A", "A"]), (0.5, ["stop"])],
         "A": [(0.25, ["x"]), (0.75, ["y"])],
     }
-    assert str(grammar) in STUBS.replace('"', "'")
+    assert str(grammar) in " ".join(STUBS.replace('"', "'").split())
     assert round(LAB.reference["entropy"](grammar, "S"), 4) == 1.2555
     assert round(LAB.reference["entropy"](grammar, "A"), 4) == 0.5623
     assert "-> 1.2555" in STUBS and "that in A 0.5623" in STUBS
