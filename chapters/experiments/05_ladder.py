@@ -45,8 +45,13 @@ STEPS, BATCH_SIZE = 800, 16
 TOKENIZER_SEED, TRAIN_SEED, TEST_SEED, TEST_STORIES = 1, 10, 99, 500
 
 GPT2: dict[str, Any] = {
-    "positions": "learned", "norm": "layer", "mlp": "gelu", "bias": True, "n_kv_head": N_HEAD, "tied": True
-}  # fmt: skip
+    "positions": "learned",
+    "norm": "layer",
+    "mlp": "gelu",
+    "bias": True,
+    "n_kv_head": N_HEAD,
+    "tied": True,
+}
 RUNGS: dict[str, dict[str, Any]] = {
     "GPT-2": {},
     "RMSNorm": {"norm": "rms"},

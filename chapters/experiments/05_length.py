@@ -28,20 +28,24 @@ from happyllm_support.text.storyworld.world import StoryWorld
 from happyllm_support.text.tokenizer.bpe import BPEConfig, train_bpe
 from happyllm_support.text.tokenizer.tokenizer import Tokenizer
 from happyllm_support.training.loop import train
-from happyllm_support.training.step import TrainConfig
 from happyllm_support.training.loss import token_losses
+from happyllm_support.training.step import TrainConfig
 
 VOCAB_SIZE, TRAINED, LONGEST, FACTOR = 1024, 256, 4096, 8.0
 STEPS, BATCH_SIZE, TEST_ROWS, BIN = 1_000, 4, 8, 64
 TOKENIZER_SEED, TRAIN_SEED, TEST_SEED = 1, 20, 98
 
 SIZES: dict[str, Any] = {
-    "vocab_size": VOCAB_SIZE, "max_seq_len": LONGEST, "n_layer": 2, "n_head": 4, "d_model": 64, "init_std": 0.08
-}  # fmt: skip
+    "vocab_size": VOCAB_SIZE,
+    "max_seq_len": LONGEST,
+    "n_layer": 2,
+    "n_head": 4,
+    "d_model": 64,
+    "init_std": 0.08,
+}
 LLAMA = Llama2Config(**SIZES, n_kv_head=2, d_ff=192)
-LEARNED = GPT2Config(
-    **SIZES
-)  # as many positions as will be asked for; training meets the first 256
+# As many positions as will be asked for; training meets the first 256.
+LEARNED = GPT2Config(**SIZES)
 KINDS = ("none", "linear", "ntk", "dynamic", "yarn")
 
 
@@ -93,7 +97,7 @@ def loss_by_position(
 
 
 def scaled(model: Llama2, kind: str) -> Llama2:
-    """The same weights with frequencies that are scaled for 8 times the trained length."""
+    """The same weights with frequencies scaled for 8 times the trained length."""
     if kind == "none":
         return model
     scaling = RopeScaling(kind=kind, factor=FACTOR, original_max_seq_len=TRAINED)  # pyright: ignore[reportArgumentType]

@@ -149,7 +149,8 @@ def test_rotation_and_kernel_are_passed_on():
         (
             torch.tensor([1, 2]),
             {},
-            r"ids have shape \(2,\); expected \(batch, tokens\) with at least one token",
+            r"ids have shape \(2,\); expected \(batch, tokens\) with at least one "
+            r"token",
         ),
         (
             torch.zeros(2, 0, dtype=torch.long),

@@ -140,7 +140,8 @@ def test_gpt2_with_every_activation(pair, tmp_path, name):
         )
         with pytest.raises(
             ValueError,
-            match=rf"config\.json: activation_function is '{name}'; expected one of gelu, ",
+            match=rf"config\.json: activation_function is '{name}'; expected one of "
+            rf"gelu, ",
         ):
             load_pretrained(tmp_path)
         return

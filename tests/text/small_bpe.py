@@ -14,11 +14,15 @@ ENGLISH = (
     "In 2024 there were 1,024 houses;  the oldest (built in 1789) had   three doors.\n"
     "\tif x == 10:\n        return y\n"
 )
-CHINESE = "我们去长安。长安城里有一只猫，猫看见了一只狗。狗没有看见猫！\n第二天，他们又见面了：“你好吗？”\n"
+CHINESE = (
+    "我们去长安。长安城里有一只猫，猫看见了一只狗。狗没有看见猫！\n"
+    "第二天，他们又见面了：“你好吗？”\n"
+)
 MIXED = (
     ENGLISH
     + CHINESE
-    + "我有 3 只 cats，它们's 很可爱 😀😀 naïve café Ünïcode\r\n\u3000\u3000全角\xa0空格\n"
+    + "我有 3 只 cats，它们's 很可爱 😀😀 naïve café Ünïcode\r\n"
+    + "\u3000\u3000全角\xa0空格\n"
 )
 
 

@@ -120,7 +120,8 @@ def test_config_and_tensors_that_do_not_belong_together(folder):
     edit_config(folder, n_layer=3, n_positions=25)
     with pytest.raises(
         ValueError,
-        match=r"1 of another shape \(transformer\.wpe\.weight is \(24, 32\), not \(25, 32\)\)",
+        match=r"1 of another shape \(transformer\.wpe\.weight is \(24, 32\), not "
+        r"\(25, 32\)\)",
     ):
         load_pretrained(folder)
 
@@ -128,9 +129,16 @@ def test_config_and_tensors_that_do_not_belong_together(folder):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_config_round_trip(tmp_path, activation):
     config = GPT2Config(
-        vocab_size=7, max_seq_len=9, n_layer=2, n_head=3, d_model=12, d_ff=5, norm_eps=1e-3, activation=activation,
+        vocab_size=7,
+        max_seq_len=9,
+        n_layer=2,
+        n_head=3,
+        d_model=12,
+        d_ff=5,
+        norm_eps=1e-3,
+        activation=activation,
         init_std=0.5,
-    )  # fmt: skip
+    )
     (tmp_path / "config.json").write_text(json.dumps(gpt2_fields(config)))
     assert gpt2_config(ConfigFields.read(tmp_path / "config.json")) == config
 

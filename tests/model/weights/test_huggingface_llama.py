@@ -51,6 +51,7 @@ def test_defaults_are_those_of_transformers(tmp_path):
 
 
 YARN = RopeScaling(kind="yarn", factor=4.0, original_max_seq_len=16)
+YARN_FIELDS = {"factor": 4.0, "original_max_position_embeddings": 16}
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,12 @@ YARN = RopeScaling(kind="yarn", factor=4.0, original_max_seq_len=16)
     [
         ({"rope_theta": 5e5}, 5e5, None, 64),
         ({"rope_theta": 5e5, "rope_scaling": None}, 5e5, None, 64),
-        ({"rope_parameters": {"rope_type": "default", "rope_theta": 5e5}}, 5e5, None, 64),
+        (
+            {"rope_parameters": {"rope_type": "default", "rope_theta": 5e5}},
+            5e5,
+            None,
+            64,
+        ),
         ({"rope_parameters": {"rope_theta": 5e5}}, 5e5, None, 64),
         (
             {"rope_theta": 70, "rope_scaling": {"type": "linear", "factor": 2.0}},
@@ -73,27 +79,37 @@ YARN = RopeScaling(kind="yarn", factor=4.0, original_max_seq_len=16)
             128,
         ),
         (
-            {"rope_parameters": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}},
+            {"rope_parameters": {"rope_type": "yarn", **YARN_FIELDS}},
             10000.0,
             YARN,
             64,
         ),
-        ({"rope_scaling": {"type": "yarn", "original_max_position_embeddings": 16}}, 10000.0, YARN, 64),
         (
-            {"original_max_position_embeddings": 16, "rope_scaling": {"type": "yarn", "factor": 4.0}},
+            {"rope_scaling": {"type": "yarn", "original_max_position_embeddings": 16}},
+            10000.0,
+            YARN,
+            64,
+        ),
+        (
+            {
+                "original_max_position_embeddings": 16,
+                "rope_scaling": {"type": "yarn", "factor": 4.0},
+            },
             10000.0,
             YARN,
             64,
         ),
         (  # both spellings: the older wins, as in transformers
-            {"rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16},
-             "rope_parameters": {"rope_type": "linear", "factor": 9.0}},
+            {
+                "rope_scaling": {"type": "yarn", **YARN_FIELDS},
+                "rope_parameters": {"rope_type": "linear", "factor": 9.0},
+            },
             10000.0,
             YARN,
             64,
         ),
     ],
-)  # fmt: skip
+)
 def test_both_spellings_of_rotary_scaling(tmp_path, changes, theta, scaling, limit):
     config = read(tmp_path, **changes)
     assert (config.rope_theta, config.rope_scaling, config.max_seq_len) == (
@@ -169,9 +185,21 @@ def test_settings_that_we_have_not(tmp_path, changes, message):
 )
 def test_config_round_trip(tmp_path, scaling):
     config = Llama2Config(
-        vocab_size=7, max_seq_len=50, n_layer=2, n_head=4, n_kv_head=2, d_model=32, d_ff=5, rope_theta=77.0,
-        rope_scaling=scaling, norm_eps=1e-3, attention_bias=True, mlp_bias=True, tie_embeddings=True, init_std=0.5,
-    )  # fmt: skip
+        vocab_size=7,
+        max_seq_len=50,
+        n_layer=2,
+        n_head=4,
+        n_kv_head=2,
+        d_model=32,
+        d_ff=5,
+        rope_theta=77.0,
+        rope_scaling=scaling,
+        norm_eps=1e-3,
+        attention_bias=True,
+        mlp_bias=True,
+        tie_embeddings=True,
+        init_std=0.5,
+    )
     (tmp_path / "config.json").write_text(json.dumps(llama2_fields(config)))
     fields = ConfigFields.read(tmp_path / "config.json")
     assert llama2_config(fields) == config
@@ -230,7 +258,8 @@ def test_tied_heads(tied):
     edit_tensors(tied, lambda t: t | {"lm_head.weight": t["lm_head.weight"] + 1})
     with pytest.raises(
         ValueError,
-        match=r"lm_head\.weight and model\.embed_tokens\.weight differ, but config\.json",
+        match=r"lm_head\.weight and model\.embed_tokens\.weight differ, but "
+        r"config\.json",
     ):
         load_llama(tied)
     config = json.loads((tied / "config.json").read_text())

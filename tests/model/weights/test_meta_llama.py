@@ -175,6 +175,9 @@ def test_every_tensor_is_accounted_for(folder):
         "layers.2.attention_norm.weight"
     )
     save_file(tensors, folder / "consolidated.00.safetensors")
-    message = r"Meta's layout .*: 1 missing \(layers\.2\.attention_norm\.weight\); 1 unknown \(layers\.3\.attention_norm"
+    message = (
+        r"Meta's layout .*: 1 missing \(layers\.2\.attention_norm\.weight\); "
+        r"1 unknown \(layers\.3\.attention_norm"
+    )
     with pytest.raises(ValueError, match=message):
         load_meta(folder)

@@ -163,7 +163,8 @@ def test_wrong_arguments_are_not_blamed_on_the_file(folder):
     for dtype in (torch.int64, "bfloat16"):
         with pytest.raises(
             ValueError,
-            match=rf"^dtype is {dtype}; weights can be torch\.float64, .*torch\.bfloat16$",
+            match=rf"^dtype is {dtype}; weights can be torch\.float64, "
+            rf".*torch\.bfloat16$",
         ):
             load_pretrained(folder, dtype=dtype)
 

@@ -66,7 +66,8 @@ def test_several_files_by_pattern(tmp_path):
     save_file({"a": TENSORS["a"]}, tmp_path / "consolidated.01.safetensors")
     with pytest.raises(
         ValueError,
-        match=r"consolidated\.01\.safetensors and consolidated\.00\.safetensors both hold a:",
+        match=r"consolidated\.01\.safetensors and consolidated\.00\.safetensors both "
+        r"hold a:",
     ):
         open_folder(tmp_path, "consolidated*.safetensors")
 
@@ -89,7 +90,8 @@ def with_header(header):
     [
         (
             damaged(lambda b: b[:-1]),
-            r"model\.safetensors is cut off: \d+ bytes, \d+ are announced; get it again",
+            r"model\.safetensors is cut off: \d+ bytes, \d+ are announced; get it "
+            r"again",
         ),
         (
             damaged(lambda b: b[:100]),
@@ -160,7 +162,8 @@ def with_header(header):
             lambda folder: write_shards(
                 folder, {"x.safetensors": ["a", "b"]}, {"a": "x.safetensors"}
             ),
-            r"x\.safetensors holds besides what model\.safetensors\.index\.json says: b",
+            r"x\.safetensors holds besides what model\.safetensors\.index\.json says: "
+            r"b",
         ),
         (
             lambda folder: (folder / "model.safetensors.index.json").write_text("{}"),

@@ -96,7 +96,8 @@ def test_dtypes(tmp_path):
     assert {(t.dtype, t.is_contiguous()) for t in cast} == {(torch.float16, True)}
     with pytest.raises(
         ValueError,
-        match=r"model\.safetensors: qkv is stored as I8; F64, F32, F16, BF16 can be read",
+        match=r"model\.safetensors: qkv is stored as I8; F64, F32, F16, BF16 can be "
+        r"read",
     ):
         read(tmp_path, FILE | {"qkv": FILE["qkv"].to(torch.int8)}, dtype=torch.float32)
 
