@@ -28,9 +28,7 @@ class Reading:
     for your own files.
     """
     separator: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None
-    """A literal string that ends a document, such as '<|endoftext|>', in place of
-    --documents.
-    """
+    """A string that ends a document, '<|endoftext|>' say, instead of --documents."""
     field: str = "text"
     """The field of a JSON Lines record that holds the text."""
     stories: int = 10_000
