@@ -183,7 +183,8 @@ def _lab(lab: Lab, record: LabRecord, book: Path | None, to_book: str) -> str:
         f"<p class='soft'>about {lab.minutes} minutes{chapter}; <code>make labs "
         f"LAB={number}</code></p>\n"
         "<table>\n"
-        "<thead><tr><th>function</th><th>points</th><th>status</th><th>diagnosis</th></tr></thead>\n"
+        "<thead><tr><th>function</th><th>points</th><th>status</th>"
+        "<th>diagnosis</th></tr></thead>\n"
         f"<tbody>\n{''.join(rows)}</tbody>\n</table>\n</section>"
     )
 

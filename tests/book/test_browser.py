@@ -226,6 +226,10 @@ def test_listings_of_source_code(browser: Any, base_url: str, html: Path) -> Non
             assert not view.problems and not sideways, (
                 f"{path.name}: {view.problems} {sideways}"
             )
+    with opened(browser, base_url) as view:
+        # Here a note for the type checker makes a line longer than 88 columns.
+        page = view.open("_modules/happyllm_support/plots.html")
+        assert page.evaluate(LISTINGS) == []
 
 
 @pytest.mark.parametrize("width", [1280, 1440, 1920])
