@@ -172,8 +172,17 @@ print(any(event.key == "aten::mm" for event in seen.key_averages()))
     assert done.stdout.splitlines() == ["[]", "True"]
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_both_ways_of_starting_a_process_agree(method, lab):
+@pytest.fixture(params=["fork", "spawn"])
+def each_launcher(request, launcher):
+    """One for each way of starting a process."""
+    if request.param == launcher.method:
+        yield launcher
+    else:
+        with Launcher(request.param) as other:
+            yield other
+
+
+def test_both_ways_of_starting_a_process_agree(each_launcher, lab):
     source = f"""{RIGHT}
 
 def total(x):
@@ -184,10 +193,8 @@ def Counter(n):
     import os
     os._exit(0)
 """
-    with Launcher(method) as launcher:
-        report = Grader(lab.folder.parent, launcher=launcher).grade(
-            lab, Solution(source=source, filename="probe.py")
-        )
+    grader = Grader(lab.folder.parent, launcher=each_launcher)
+    report = grader.grade(lab, Solution(source=source, filename="probe.py"))
     statuses = [verdict.status.value for verdict in report.verdicts]
     assert statuses == ["PASS", "NOT YET", "FAIL"]
     assert "exit code 0" in report.verdicts[2].line
